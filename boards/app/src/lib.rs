@@ -1,0 +1,2 @@
+//! Firmware logic that knows no board.
+#![no_std]

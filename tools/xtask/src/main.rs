@@ -1,0 +1,2 @@
+//! gatelet's own errands.
+fn main() {}
