@@ -1,0 +1,150 @@
+"""Golden vectors: one layer, random weights, inputs, and its float64 output at every step.
+
+tests/data/golden/keras_*.npz come from Keras layers computing in float64, torch_*.npz from the
+NumPy reference in PyTorch's conventions (reference.py). Before anything is written, each torch_*
+case is also run through Keras with converted weights and must agree to 1e-12.
+
+Weights and inputs are float32 arrays whose values fit in float16, so that the files compress.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+import keras
+import numpy as np
+
+import reference
+from torch_names import to_keras
+
+# (inputs, hidden units, sequences, steps)
+RECURRENT = [
+    (1, 1, 4, 24),
+    (3, 2, 4, 24),
+    (2, 3, 4, 24),
+    (7, 5, 4, 20),
+    (8, 16, 4, 20),
+    (13, 33, 3, 16),
+    (20, 64, 2, 16),
+    (12, 128, 2, 12),
+]
+# (inputs, units)
+DENSE = [(1, 1), (3, 2), (2, 3), (5, 16), (16, 5), (33, 64), (64, 10), (128, 33), (16, 128)]
+ACTIVATIONS = ["linear", "relu", "tanh", "sigmoid", "softmax"]
+
+STATES = dict(return_sequences=True, return_state=True, dtype="float64")
+KERAS = {
+    "rnn_tanh": lambda h: keras.layers.SimpleRNN(h, **STATES),
+    "rnn_relu": lambda h: keras.layers.SimpleRNN(h, activation="relu", **STATES),
+    "lstm": lambda h: keras.layers.LSTM(h, **STATES),
+    "gru_reset_before": lambda h: keras.layers.GRU(h, reset_after=False, **STATES),
+    "gru_reset_after": lambda h: keras.layers.GRU(h, reset_after=True, **STATES),
+}
+
+# name -> (cell, gates, reference function)
+TORCH = {
+    "rnn_tanh": ("rnn", 1, reference.rnn),
+    "rnn_relu": ("rnn", 1, lambda w, x: reference.rnn(w, x, activation=reference.relu)),
+    "lstm": ("lstm", 4, reference.lstm),
+    "gru": ("gru", 3, reference.gru),
+}
+
+
+def half(a):
+    """The nearest float16 values, as float32."""
+    return np.asarray(a).astype(np.float16).astype(np.float32)
+
+
+def sequences(rng, n, steps, inputs):
+    """Smooth random sequences of unit variance, as sensor features are, [n, steps, inputs]."""
+    x = rng.standard_normal((n, steps, inputs))
+    for t in range(1, steps):
+        x[:, t] = 0.8 * x[:, t - 1] + 0.6 * x[:, t]
+    return half(x)
+
+
+def glorot(rng, rows, columns):
+    limit = np.sqrt(6.0 / (rows + columns))
+    return rng.uniform(-limit, limit, (rows, columns))
+
+
+def orthogonal(rng, size):
+    q, r = np.linalg.qr(rng.standard_normal((size, size)))
+    return q * np.sign(np.diag(r))
+
+
+def keras_weights(rng, name, inputs, hidden):
+    """kernel, recurrent_kernel, bias as Keras initialises them, with biases as training leaves them."""
+    gates = {"rnn": 1, "lst": 4, "gru": 3}[name[:3]]
+    gain = 0.7 if name == "rnn_relu" else 1.0  # keep an unbounded unit from growing
+    kernel = np.hstack([glorot(rng, inputs, hidden) for _ in range(gates)])
+    recurrent = np.hstack([gain * orthogonal(rng, hidden) for _ in range(gates)])
+    bias = 0.2 * rng.standard_normal((2, gates * hidden) if name == "gru_reset_after" else gates * hidden)
+    if name == "lstm":
+        bias[hidden : 2 * hidden] += 1.0
+    return [half(w) for w in (kernel, recurrent, bias)]
+
+
+def torch_weights(rng, gates, hidden, inputs):
+    """Uniform in +-1/sqrt(H), PyTorch's default initialisation."""
+    shapes = {"weight_ih_l0": (inputs,), "weight_hh_l0": (hidden,), "bias_ih_l0": (), "bias_hh_l0": ()}
+    limit = 1.0 / np.sqrt(hidden)
+    return {name: half(rng.uniform(-limit, limit, (gates * hidden, *tail))) for name, tail in shapes.items()}
+
+
+def run_keras(layer, weights, x):
+    """h at every step [N, T, H] and, for an LSTM, the final cell state [N, H]."""
+    layer.build(x.shape)
+    layer.set_weights(weights)
+    states = [np.asarray(s) for s in layer(x.astype(np.float64))]
+    return {"h": states[0], "c": states[2]} if len(states) == 3 else {"h": states[0]}
+
+
+def keras_layers(rng):
+    for name, make in KERAS.items():
+        for inputs, hidden, n, steps in RECURRENT:
+            x = sequences(rng, n, steps, inputs)
+            weights = keras_weights(rng, name, inputs, hidden)
+            named = dict(zip(("kernel", "recurrent_kernel", "bias"), weights))
+            yield f"keras_{name}_{inputs}x{hidden}", named | {"x": x} | run_keras(make(hidden), weights, x)
+    for activation in ACTIVATIONS:
+        for inputs, units in DENSE:
+            x = sequences(rng, 2, 8, inputs)
+            kernel, bias = half(glorot(rng, inputs, units)), half(0.2 * rng.standard_normal(units))
+            layer = keras.layers.Dense(units, activation=activation, dtype="float64")
+            layer.build(x.shape)
+            layer.set_weights([kernel, bias])
+            y = np.asarray(layer(x.astype(np.float64)))
+            yield f"keras_dense_{activation}_{inputs}x{units}", {"x": x, "kernel": kernel, "bias": bias, "y": y}
+
+
+def torch_layers(rng):
+    for name, (cell, gates, run) in TORCH.items():
+        for inputs, hidden, n, steps in RECURRENT:
+            x = sequences(rng, n, steps, inputs)
+            weights = torch_weights(rng, gates, hidden, inputs)
+            out = run(weights, x.astype(np.float64))
+            out = {"h": out[0], "c": out[1]} if cell == "lstm" else {"h": out}
+            same = KERAS["gru_reset_after" if cell == "gru" else name](hidden)
+            double = {key: w.astype(np.float64) for key, w in weights.items()}
+            for key, value in run_keras(same, to_keras(cell, double), x).items():
+                np.testing.assert_allclose(out[key], value, atol=1e-12)
+            yield f"torch_{name}_{inputs}x{hidden}", weights | {"x": x} | out
+
+
+def main():
+    root = Path(__file__).resolve().parents[2]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=root / "tests/data/golden")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(1)
+    for name, arrays in (*keras_layers(rng), *torch_layers(rng)):
+        np.savez_compressed(args.out / f"{name}.npz", **arrays)
+        print(name, {key: a.shape for key, a in arrays.items()})
+
+
+if __name__ == "__main__":
+    main()
