@@ -1,0 +1,61 @@
+//! Where each field of a `.gate` blob lies: the one definition that the reader and the writer share.
+//! The prose specification is `src/blob/FORMAT.md`.
+
+/// First bytes of every blob.
+pub const MAGIC: [u8; 4] = *b"GATE";
+/// Major version: readers refuse any other.
+pub const MAJOR: u16 = 1;
+/// Minor version: readers ignore it.
+pub const MINOR: u16 = 0;
+/// Tensors and sections start at multiples of this, and so must the blob itself.
+pub const ALIGNMENT: usize = 16;
+/// Rows in a block, and the unit that rows and columns are padded to.
+pub const BLOCK: usize = 4;
+/// Bytes of a row record: bias `i32`, input multiplier `i16`, recurrent multiplier `i16`.
+pub const ROW_BYTES: usize = 8;
+/// Bytes of a feature's normalization: mean `f32`, step `f32`.
+pub const NORMALIZATION_BYTES: usize = 8;
+/// Bytes of the CRC-32 (ISO-HDLC) that ends the blob.
+pub const CRC_BYTES: usize = 4;
+/// Most inputs, units or outputs that a layer can have.
+pub const MAX_WIDTH: u32 = 1 << 15;
+
+/// Offsets in the header.
+pub mod header {
+    #![allow(missing_docs)]
+    pub const MAGIC: usize = 0;
+    pub const MAJOR: usize = 4;
+    pub const MINOR: usize = 6;
+    pub const LENGTH: usize = 8;
+    pub const LAYERS: usize = 12;
+    pub const PACKING: usize = 14;
+    pub const FLAGS: usize = 15;
+    pub const OUTPUT_SCALE: usize = 16;
+    pub const NORMALIZATION: usize = 20;
+    pub const LABELS: usize = 24;
+    pub const METADATA: usize = 28;
+    /// Bytes of the header; the layer table follows it.
+    pub const BYTES: usize = 32;
+}
+
+/// Bits of the header's flags.
+pub mod flags {
+    /// The model answers once, after the last step (else at every step).
+    pub const LAST_STEP: u8 = 1;
+}
+
+/// Offsets in a record of the layer table.
+pub mod layer {
+    #![allow(missing_docs)]
+    pub const KIND: usize = 0;
+    pub const VARIANT: usize = 1;
+    pub const WEIGHTS: usize = 2;
+    pub const SHIFT: usize = 3;
+    pub const INPUTS: usize = 4;
+    pub const UNITS: usize = 6;
+    pub const ROWS: usize = 8;
+    pub const DATA: usize = 12;
+    pub const SCALE: usize = 16;
+    /// Bytes of a record.
+    pub const BYTES: usize = 20;
+}

@@ -1,0 +1,319 @@
+//! The `.gate` file: validated once, then borrowed where it lies.
+//!
+//! [`format`] names every offset; `FORMAT.md` beside this file is the byte-exact specification.
+
+pub mod format;
+
+use crate::error::Error;
+use crate::kernels::Row;
+use crate::layers::{Activation, Layer, LayerKind, Packing, WeightType};
+use format::{header, layer};
+
+/// Aligns embedded bytes to 16, as a blob must be. `include_model!` uses it.
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Debug)]
+pub struct Aligned<T: ?Sized>(pub T);
+
+/// A blob that passed validation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Blob<'a> {
+    bytes: &'a [u8],
+}
+
+/// `?` for constant functions.
+macro_rules! tri {
+    ($result:expr) => {
+        match $result {
+            Ok(value) => value,
+            Err(error) => return Err(error),
+        }
+    };
+}
+
+impl<'a> Blob<'a> {
+    /// Validates everything but the alignment of `bytes` in memory. `crc` computes the CRC-32 of
+    /// a slice: at compile time by table, on a device without one.
+    pub(crate) const fn new(bytes: &'a [u8], crc: u32) -> Result<Self, Error> {
+        let blob = Self { bytes };
+        tri!(blob.check_header());
+        let stored = blob.u32(bytes.len() - format::CRC_BYTES);
+        if stored != crc {
+            return Err(Error::Checksum { stored, computed: crc });
+        }
+        tri!(blob.check_layers());
+        tri!(blob.check_sections());
+        Ok(blob)
+    }
+
+    /// The bytes that the CRC covers: all but the CRC itself.
+    pub(crate) const fn covered(bytes: &[u8]) -> &[u8] {
+        bytes.split_at(bytes.len().saturating_sub(format::CRC_BYTES)).0
+    }
+
+    const fn check_header(&self) -> Result<(), Error> {
+        let found = self.bytes.len() as u32;
+        let least = (header::BYTES + format::CRC_BYTES) as u32;
+        if found >= 4 && self.u32(header::MAGIC) != u32::from_le_bytes(format::MAGIC) {
+            return Err(Error::Magic);
+        }
+        if found < least || self.bytes.len() > u32::MAX as usize / 2 {
+            return Err(Error::Length { expected: least, found });
+        }
+        let major = self.u16(header::MAJOR);
+        if major != format::MAJOR {
+            return Err(Error::Version { major });
+        }
+        let expected = self.u32(header::LENGTH);
+        if expected != found {
+            return Err(Error::Length { expected, found });
+        }
+        if self.packing().is_none() {
+            return Err(Error::Header { field: "packing" });
+        }
+        if self.u8(header::FLAGS) & !format::flags::LAST_STEP != 0 {
+            return Err(Error::Header { field: "flags" });
+        }
+        if !is_scale(self.f32(header::OUTPUT_SCALE)) {
+            return Err(Error::Header { field: "output_scale" });
+        }
+        let table = self.depth() * layer::BYTES;
+        if self.depth() == 0 || self.section(header::BYTES, table).is_none() {
+            return Err(Error::Header { field: "layers" });
+        }
+        Ok(())
+    }
+
+    const fn check_layers(&self) -> Result<(), Error> {
+        let mut inputs = 0;
+        let mut index = 0;
+        while index < self.depth() {
+            let layer = tri!(self.read_layer(index));
+            if index > 0 && layer.inputs != inputs {
+                return Err(Error::Layer { layer: index as u8, field: "inputs" });
+            }
+            inputs = layer.units;
+            index += 1;
+        }
+        Ok(())
+    }
+
+    const fn check_sections(&self) -> Result<(), Error> {
+        let Some(normalization) = self.normalization() else {
+            return Err(Error::Header { field: "normalization" });
+        };
+        let mut feature = 0;
+        while feature < normalization.len() {
+            let (mean, step) = mean_and_step(&normalization[feature]);
+            if !mean.is_finite() || !is_scale(step) {
+                return Err(Error::Header { field: "normalization" });
+            }
+            feature += 1;
+        }
+        if self.text(header::LABELS).is_none() {
+            return Err(Error::Header { field: "labels" });
+        }
+        if self.text(header::METADATA).is_none() {
+            return Err(Error::Header { field: "metadata" });
+        }
+        Ok(())
+    }
+
+    /// Layers in the table.
+    pub(crate) const fn depth(&self) -> usize {
+        self.u16(header::LAYERS) as usize
+    }
+
+    /// The layer at `index` of the table.
+    pub(crate) const fn layer(&self, index: usize) -> Option<Layer<'a>> {
+        match self.read_layer(index) {
+            Ok(layer) => Some(layer),
+            Err(_) => None,
+        }
+    }
+
+    const fn read_layer(&self, index: usize) -> Result<Layer<'a>, Error> {
+        macro_rules! refuse {
+            ($field:expr) => {
+                return Err(Error::Layer { layer: index as u8, field: $field })
+            };
+        }
+        if index >= self.depth() {
+            refuse!("index");
+        }
+        let at = header::BYTES + index * layer::BYTES;
+        let Some(kind) = kind(self.u8(at + layer::KIND), self.u8(at + layer::VARIANT)) else {
+            refuse!("kind");
+        };
+        if let Some(feature) = missing_feature(kind) {
+            return Err(Error::Feature { layer: index as u8, feature });
+        }
+        if self.u8(at + layer::WEIGHTS) != WeightType::Int8 as u8 {
+            refuse!("weights");
+        }
+        let shift = self.u8(at + layer::SHIFT);
+        if shift > 16 {
+            refuse!("shift");
+        }
+        let inputs = self.u16(at + layer::INPUTS) as usize;
+        if inputs == 0 || inputs > format::MAX_WIDTH as usize {
+            refuse!("inputs");
+        }
+        let units = self.u16(at + layer::UNITS) as usize;
+        if units == 0 || units > format::MAX_WIDTH as usize {
+            refuse!("units");
+        }
+        let scale = self.f32(at + layer::SCALE);
+        if !is_scale(scale) {
+            refuse!("scale");
+        }
+        let row_bytes = Layer::row_count(kind, units) * format::ROW_BYTES;
+        let Some(rows) = self.section(self.u32(at + layer::ROWS) as usize, row_bytes) else {
+            refuse!("rows");
+        };
+        let Some(weight_bytes) = Layer::weight_bytes(kind, inputs, units) else {
+            refuse!("units");
+        };
+        let Some(weights) = self.section(self.u32(at + layer::DATA) as usize, weight_bytes) else {
+            refuse!("data");
+        };
+        let Some(packing) = self.packing() else {
+            return Err(Error::Header { field: "packing" });
+        };
+        let rows: &[Row] = rows.as_chunks().0;
+        Ok(Layer {
+            kind,
+            packing,
+            weight_type: WeightType::Int8,
+            shift,
+            inputs,
+            units,
+            scale,
+            rows,
+            weights,
+        })
+    }
+
+    /// Layout of the weights.
+    pub(crate) const fn packing(&self) -> Option<Packing> {
+        Some(match self.u8(header::PACKING) {
+            0 => Packing::Plain,
+            1 => Packing::Dsp,
+            2 => Packing::Helium,
+            _ => return None,
+        })
+    }
+
+    /// True if the model answers once, after the last step.
+    pub(crate) const fn answers_last(&self) -> bool {
+        self.u8(header::FLAGS) & format::flags::LAST_STEP != 0
+    }
+
+    /// Value of one unit of the model's output.
+    pub(crate) const fn output_scale(&self) -> f32 {
+        self.f32(header::OUTPUT_SCALE)
+    }
+
+    /// Mean and step of every input feature, undecoded.
+    pub(crate) const fn normalization(&self) -> Option<&'a [[u8; 8]]> {
+        let inputs = self.u16(header::BYTES + layer::INPUTS) as usize;
+        let at = self.u32(header::NORMALIZATION) as usize;
+        match self.section(at, inputs * format::NORMALIZATION_BYTES) {
+            Some(section) => Some(section.as_chunks().0),
+            None => None,
+        }
+    }
+
+    /// A text section (`length u32`, then UTF-8), empty where its offset is 0.
+    pub(crate) const fn text(&self, offset_field: usize) -> Option<&'a str> {
+        let at = self.u32(offset_field) as usize;
+        if at == 0 {
+            return Some("");
+        }
+        if self.section(at, 4).is_none() {
+            return None;
+        }
+        let Some(section) = self.section(at, 4 + self.u32(at) as usize) else { return None };
+        match core::str::from_utf8(section.split_at(4).1) {
+            Ok(text) => Some(text),
+            Err(_) => None,
+        }
+    }
+
+    /// `length` bytes from the aligned offset `at`, clear of the header and the CRC.
+    const fn section(&self, at: usize, length: usize) -> Option<&'a [u8]> {
+        if !at.is_multiple_of(format::ALIGNMENT) || at < header::BYTES {
+            return None;
+        }
+        let Some((_, rest)) = Self::covered(self.bytes).split_at_checked(at) else { return None };
+        match rest.split_at_checked(length) {
+            Some((section, _)) => Some(section),
+            None => None,
+        }
+    }
+
+    // A field past the end reads as zero; `check_header` made sure that none is.
+
+    const fn u8(&self, at: usize) -> u8 {
+        if at < self.bytes.len() { self.bytes[at] } else { 0 }
+    }
+
+    const fn u16(&self, at: usize) -> u16 {
+        u16::from_le_bytes([self.u8(at), self.u8(at + 1)])
+    }
+
+    const fn u32(&self, at: usize) -> u32 {
+        u32::from_le_bytes([self.u8(at), self.u8(at + 1), self.u8(at + 2), self.u8(at + 3)])
+    }
+
+    const fn f32(&self, at: usize) -> f32 {
+        f32::from_bits(self.u32(at))
+    }
+}
+
+/// Decodes a feature's record: `x_q = round((x − mean) / step)`.
+pub(crate) const fn mean_and_step(record: &[u8; 8]) -> (f32, f32) {
+    let [m0, m1, m2, m3, s0, s1, s2, s3] = *record;
+    (f32::from_le_bytes([m0, m1, m2, m3]), f32::from_le_bytes([s0, s1, s2, s3]))
+}
+
+const fn is_scale(value: f32) -> bool {
+    value.is_normal() && value > 0.0
+}
+
+const fn kind(kind: u8, variant: u8) -> Option<LayerKind> {
+    use Activation::*;
+    Some(match (kind, variant) {
+        (1, 0) => LayerKind::Dense(Linear),
+        (1, 1) => LayerKind::Dense(Relu),
+        (1, 2) => LayerKind::Dense(Sigmoid),
+        (1, 3) => LayerKind::Dense(Tanh),
+        (1, 4) => LayerKind::Dense(Softmax),
+        (2, 1) => LayerKind::Rnn(Relu),
+        (2, 3) => LayerKind::Rnn(Tanh),
+        (3, 0) => LayerKind::Lstm,
+        (4, 0) => LayerKind::Gru { reset_after: false },
+        (4, 1) => LayerKind::Gru { reset_after: true },
+        _ => return None,
+    })
+}
+
+impl LayerKind {
+    /// The `kind` and `variant` bytes of the layer's record.
+    pub const fn code(self) -> (u8, u8) {
+        match self {
+            Self::Dense(activation) => (1, activation as u8),
+            Self::Rnn(activation) => (2, activation as u8),
+            Self::Lstm => (3, 0),
+            Self::Gru { reset_after } => (4, reset_after as u8),
+        }
+    }
+}
+
+const fn missing_feature(kind: LayerKind) -> Option<&'static str> {
+    match kind {
+        LayerKind::Rnn(_) if !cfg!(feature = "rnn") => Some("rnn"),
+        LayerKind::Lstm if !cfg!(feature = "lstm") => Some("lstm"),
+        LayerKind::Gru { .. } if !cfg!(feature = "gru") => Some("gru"),
+        _ => None,
+    }
+}

@@ -1,0 +1,92 @@
+//! `include_model!`
+
+/// Embeds a `.gate` file and defines a type that runs it, with every size a constant.
+///
+/// ```ignore
+/// gatelet::include_model!(pub struct Digits, "digits.gate");
+///
+/// static NET: Mutex<RefCell<Digits>> = Mutex::new(RefCell::new(Digits::new()));
+/// let y: &[i16; Digits::OUTPUTS] = net.step(&features);
+/// ```
+///
+/// The path is relative to the file that calls the macro, as in `include_bytes!`. A blob that the
+/// engine refuses fails the build with the reason.
+#[macro_export]
+macro_rules! include_model {
+    ($(#[$meta:meta])* $visibility:vis struct $name:ident, $path:expr) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug)]
+        $visibility struct $name {
+            memory: [u32; $name::MEMORY_WORDS],
+        }
+
+        #[allow(dead_code)]
+        impl $name {
+            /// The blob, in flash.
+            pub const BLOB: &'static [u8] = &Self::ALIGNED.0;
+            const ALIGNED: &'static $crate::blob::Aligned<[u8; include_bytes!($path).len()]> = {
+                static ALIGNED: $crate::blob::Aligned<[u8; include_bytes!($path).len()]> =
+                    $crate::blob::Aligned(*include_bytes!($path));
+                &ALIGNED
+            };
+            /// The model, validated at compile time.
+            #[allow(long_running_const_eval)]
+            pub const MODEL: $crate::Model<'static> =
+                match $crate::Model::from_aligned(Self::ALIGNED) {
+                    Ok(model) => model,
+                    Err(error) => panic!("{}", error.reason()),
+                };
+            /// Features a step.
+            pub const INPUTS: usize = Self::MODEL.inputs();
+            /// Elements of the output.
+            pub const OUTPUTS: usize = Self::MODEL.outputs();
+            /// Words of RAM.
+            pub const MEMORY_WORDS: usize = Self::MODEL.memory_words();
+
+            /// A zero state.
+            pub const fn new() -> Self {
+                Self { memory: [0; Self::MEMORY_WORDS] }
+            }
+
+            /// One step: takes a step's features, returns the output.
+            pub fn step(&mut self, x: &[i16; Self::INPUTS]) -> &[i16; Self::OUTPUTS] {
+                self.advance(x);
+                self.output()
+            }
+
+            /// One step of the recurrent layers alone.
+            pub fn advance(&mut self, x: &[i16; Self::INPUTS]) {
+                Self::MODEL.advance(&mut self.memory, x);
+            }
+
+            /// The output at the current state.
+            pub fn output(&mut self) -> &[i16; Self::OUTPUTS] {
+                // Always as long as the model says: the fallback is never reached.
+                Self::MODEL.output(&mut self.memory).first_chunk().unwrap_or(&[0; Self::OUTPUTS])
+            }
+
+            /// Turns measurements into the input of a step.
+            pub fn quantize(features: &[f32; Self::INPUTS]) -> [i16; Self::INPUTS] {
+                let mut x = [0; Self::INPUTS];
+                Self::MODEL.quantize(features, &mut x);
+                x
+            }
+
+            /// Back to the zero state.
+            pub fn reset(&mut self) {
+                *self = Self::new();
+            }
+
+            /// What the network remembers; [`restore`](Self::restore) puts it back.
+            pub fn state(&self) -> &[u32] {
+                Self::MODEL.state_of(&self.memory)
+            }
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self::new()
+            }
+        }
+    };
+}

@@ -1,0 +1,119 @@
+//! Why a blob, a buffer or an input was refused.
+
+use core::fmt;
+
+/// Every way the engine can say no. Flat, so that a caller can match on the one it can mend.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Error {
+    /// The first four bytes are not `GATE`.
+    Magic,
+    /// The blob was written for another major version of the format.
+    Version {
+        /// Major version the blob declares.
+        major: u16,
+    },
+    /// The blob is not as long as its header says (or is shorter than a header).
+    Length {
+        /// Bytes the header declares, or the least a blob can have.
+        expected: u32,
+        /// Bytes given.
+        found: u32,
+    },
+    /// The CRC-32 at the end does not match the bytes before it.
+    Checksum {
+        /// CRC stored in the blob.
+        stored: u32,
+        /// CRC of the bytes.
+        computed: u32,
+    },
+    /// The blob does not start at an address that is a multiple of 16.
+    Alignment,
+    /// A header field holds a value this version does not know or that contradicts another.
+    Header {
+        /// The field, named as in the format's specification.
+        field: &'static str,
+    },
+    /// A field of a layer holds a value this version does not know or that contradicts another.
+    Layer {
+        /// Position of the layer in the table.
+        layer: u8,
+        /// The field, named as in the format's specification.
+        field: &'static str,
+    },
+    /// The layer's kind is known, but its Cargo feature is not enabled in this build.
+    Feature {
+        /// Position of the layer in the table.
+        layer: u8,
+        /// The feature that would provide it.
+        feature: &'static str,
+    },
+    /// The caller's buffer is too small.
+    Memory {
+        /// Words (`u32`) the model needs.
+        needed: usize,
+        /// Words given.
+        given: usize,
+    },
+    /// An input, or a saved state, has another length than the model's.
+    Shape {
+        /// Elements the model takes.
+        expected: usize,
+        /// Elements given.
+        found: usize,
+    },
+}
+
+impl Error {
+    /// The reason as a constant string, for a build that must fail at compile time.
+    #[doc(hidden)]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Magic => "not a gatelet blob: it does not start with `GATE`",
+            Self::Version { .. } => "unsupported major version of the blob format",
+            Self::Length { .. } => "the blob is truncated or padded",
+            Self::Checksum { .. } => "the blob is corrupt: its CRC-32 does not match",
+            Self::Alignment => "the blob is not aligned to 16 bytes",
+            Self::Header { field } | Self::Layer { field, .. } => field,
+            Self::Feature { feature, .. } => feature,
+            Self::Memory { .. } | Self::Shape { .. } => "wrong size",
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Magic => f.write_str("not a gatelet blob: it does not start with `GATE`"),
+            Self::Version { major } => write!(
+                f,
+                "blob format {major}.x is not supported; this engine reads 1.x"
+            ),
+            Self::Length { expected, found } => {
+                write!(f, "blob of {found} bytes where {expected} are expected: truncated or padded")
+            }
+            Self::Checksum { stored, computed } => write!(
+                f,
+                "blob is corrupt: CRC-32 {computed:08x}, but {stored:08x} is stored"
+            ),
+            Self::Alignment => f.write_str(
+                "blob is not aligned to 16 bytes: embed it with `include_model!` or align its buffer",
+            ),
+            Self::Header { field } => write!(f, "header field `{field}` is invalid"),
+            Self::Layer { layer, field } => write!(f, "layer {layer}: field `{field}` is invalid"),
+            Self::Feature { layer, feature } => write!(
+                f,
+                "layer {layer} needs the Cargo feature `{feature}` of gatelet"
+            ),
+            Self::Memory { needed, given } => {
+                write!(f, "the model needs a buffer of {needed} words, {given} were given")
+            }
+            Self::Shape { expected, found } => {
+                write!(f, "{expected} values expected, {found} given")
+            }
+        }
+    }
+}
+
+impl core::error::Error for Error {}

@@ -1,0 +1,145 @@
+//! Fixed-point arithmetic: the formats, and the one rounding rule.
+//!
+//! | quantity | type | format | range |
+//! |---|---|---|---|
+//! | input, dense output | `i16` | value = raw × scale | ±32767 scales |
+//! | hidden state `h` | `i16` | Q0.15 | ±32767/32768 |
+//! | LSTM cell state `c` | `i32` | 20 fractional bits | ±512 |
+//! | GRU memory | `i32` | 28 fractional bits | ±1 |
+//! | pre-activation `z` | `i32` | Q15.16 | ±32768 |
+//! | gate (sigmoid) | `i32` | 16 fractional bits, 65536 = 1.0 | 0 ..= 1 |
+//!
+//! **Rounding rule.** A value is narrowed by an arithmetic shift right after half of the new unit
+//! has been added: `(v + (1 << (n - 1))) >> n`, so ties go up. Where [`scale`] narrows two products
+//! into one sum, the halves are already part of the row's bias.
+//!
+//! Nothing here needs a 64-bit product, so the narrowest core (Armv6-M has only a 32 × 32 → 32
+//! multiplier) computes the same bits in a few instructions. Nothing branches on data either:
+//! sums wrap, and saturation is masked arithmetic.
+
+/// Fractional bits of a pre-activation.
+pub const Z_BITS: u32 = 16;
+/// Fractional bits of an LSTM cell state.
+pub const CELL_BITS: u32 = 20;
+/// Fractional bits of the GRU's memory.
+pub const MEMORY_BITS: u32 = 28;
+/// A gate that is fully open: 1.0.
+pub const GATE_ONE: i32 = 1 << 16;
+/// Largest magnitude of the cell state, and the largest that [`gated`] takes exactly.
+pub const CELL_MAX: i32 = (1 << 29) - 1;
+
+/// `floor(accumulator × multiplier / 2^16)` for a multiplier in `0..=32767`.
+#[inline(always)]
+pub const fn scale(accumulator: i32, multiplier: i16) -> i32 {
+    let high = (accumulator >> 16).wrapping_mul(multiplier as i32);
+    let low = (accumulator as u32 & 0xffff).wrapping_mul(multiplier as u32) >> 16;
+    high.wrapping_add(low as i32)
+}
+
+/// `round(value × gate)`: `value` in any format, `gate` in `0..=65536` ([`GATE_ONE`] = 1.0).
+///
+/// An open gate returns `value` and a closed one 0, exactly.
+#[inline(always)]
+pub const fn gated(value: i32, gate: i32) -> i32 {
+    let high = (value >> 16).wrapping_mul(gate);
+    let low = (value as u32 & 0xffff).wrapping_mul(gate as u32).wrapping_add(0x8000) >> 16;
+    high.wrapping_add(low as i32)
+}
+
+/// Narrows by `bits` with the rounding rule.
+#[inline(always)]
+pub const fn round_shift(value: i32, bits: u32) -> i32 {
+    if bits == 0 { value } else { value.wrapping_add(1 << (bits - 1)) >> bits }
+}
+
+/// The nearest value that a signed integer of `BITS` bits holds.
+#[inline(always)]
+pub const fn saturate<const BITS: u32>(value: i32) -> i32 {
+    let max = (1i32 << (BITS - 1)) - 1;
+    if value > max {
+        max
+    } else if value < -max - 1 {
+        -max - 1
+    } else {
+        value
+    }
+}
+
+/// Saturates to `±32767`, the symmetric range of every `i16` activation.
+#[inline(always)]
+pub const fn saturate_i16(value: i32) -> i16 {
+    if value > 32767 {
+        32767
+    } else if value < -32767 {
+        -32767
+    } else {
+        value as i16
+    }
+}
+
+/// Saturates a cell state to ±[`CELL_MAX`].
+#[inline(always)]
+pub const fn saturate_cell(value: i32) -> i32 {
+    if value > CELL_MAX {
+        CELL_MAX
+    } else if value < -CELL_MAX {
+        -CELL_MAX
+    } else {
+        value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values around every power of two, both signs: where carries and sign bits change.
+    fn corners() -> impl Iterator<Item = i32> {
+        (0..32).flat_map(|bit| {
+            let power = 1u32.wrapping_shl(bit) as i32;
+            [-1, 0, 1, 12_345].into_iter().flat_map(move |d| {
+                let v = power.wrapping_add(d);
+                [v, v.wrapping_neg()]
+            })
+        })
+    }
+
+    #[test]
+    fn scale_is_the_floor_of_the_product() {
+        for acc in corners() {
+            for m in [0, 1, 2, 255, 256, 1000, 16384, 32766, 32767] {
+                let exact = ((acc as i64 * m as i64) >> 16) as i32;
+                assert_eq!(scale(acc, m), exact, "{acc} x {m}");
+            }
+        }
+    }
+
+    #[test]
+    fn gated_rounds_the_product_half_up() {
+        for value in corners().filter(|v| (-CELL_MAX..=CELL_MAX).contains(v)) {
+            for gate in (0..=GATE_ONE).step_by(251).chain([1, 32768, 65535, GATE_ONE]) {
+                let exact = ((value as i64 * gate as i64 + 0x8000) >> 16) as i32;
+                assert_eq!(gated(value, gate), exact, "{value} x {gate}");
+            }
+            assert_eq!(gated(value, GATE_ONE), value);
+            assert_eq!(gated(value, 0), 0);
+        }
+    }
+
+    #[test]
+    fn saturation_keeps_what_fits() {
+        for v in corners() {
+            assert_eq!(saturate_i16(v) as i32, v.clamp(-32767, 32767));
+            assert_eq!(saturate_cell(v), v.clamp(-CELL_MAX, CELL_MAX));
+            assert_eq!(saturate::<21>(v), v.clamp(-(1 << 20), (1 << 20) - 1));
+        }
+    }
+
+    #[test]
+    fn ties_round_up() {
+        assert_eq!(round_shift(5, 1), 3);
+        assert_eq!(round_shift(-5, 1), -2);
+        assert_eq!(round_shift(-6, 2), -1);
+        assert_eq!(round_shift(7, 0), 7);
+    }
+}

@@ -1,0 +1,254 @@
+//! One file a layer, each reading like its equations. All share one shape: blocks of four rows,
+//! taken in order, each giving four pre-activations.
+
+mod dense;
+#[cfg(feature = "gru")]
+mod gru;
+#[cfg(feature = "lstm")]
+mod lstm;
+#[cfg(feature = "rnn")]
+mod rnn;
+
+use crate::blob::format::BLOCK;
+use crate::kernels::{self, Row};
+
+/// How weights are laid out inside a block. Any packing gives the same result on every target;
+/// each is fastest on the cores it is named for.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[repr(u8)]
+pub enum Packing {
+    /// Tiles of 4 rows × 4 columns, row after row: Armv6-M, Armv7-M, RISC-V, the host.
+    Plain = 0,
+    /// Tiles of 4 × 4 in which a halfword holds two rows: cores with the Armv7E-M DSP extension.
+    Dsp = 1,
+    /// Tiles of 4 rows × 8 columns: Armv8.1-M with Helium.
+    Helium = 2,
+}
+
+/// Number format of the weights.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[repr(u8)]
+pub enum WeightType {
+    /// 8 bits, one scale per row and matrix.
+    Int8 = 1,
+}
+
+/// What a layer does after its matrix products.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Activation {
+    /// `y = z`
+    Linear,
+    /// `y = max(0, z)`
+    Relu,
+    /// `y = 1/(1 + e^−z)`
+    Sigmoid,
+    /// `y = tanh(z)`
+    Tanh,
+    /// `y_i = e^z_i / Σ e^z_j`
+    Softmax,
+}
+
+/// What a layer computes.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum LayerKind {
+    /// `y = activation(W x + b)`
+    Dense(Activation),
+    /// Elman: `h' = activation(U x + W h + b)`, [`Activation::Tanh`] or [`Activation::Relu`].
+    Rnn(Activation),
+    /// Hochreiter & Schmidhuber 1997 with the forget gate of Gers et al. 2000.
+    Lstm,
+    /// Cho et al. 2014; `reset_after` is the form of cuDNN, PyTorch and Keras ≥ 2.
+    Gru {
+        /// The reset gate multiplies the recurrent product (else: the hidden state before it).
+        reset_after: bool,
+    },
+}
+
+/// One layer of a model: its shape and its tensors, borrowed from the blob.
+#[derive(Clone, Copy, Debug)]
+pub struct Layer<'a> {
+    pub(crate) kind: LayerKind,
+    pub(crate) packing: Packing,
+    pub(crate) weight_type: WeightType,
+    pub(crate) shift: u8,
+    pub(crate) inputs: usize,
+    pub(crate) units: usize,
+    pub(crate) scale: f32,
+    pub(crate) rows: &'a [Row],
+    pub(crate) weights: &'a [u8],
+}
+
+/// Elements rounded up to whole blocks.
+pub(crate) const fn padded(n: usize) -> usize {
+    n.div_ceil(BLOCK) * BLOCK
+}
+
+impl<'a> Layer<'a> {
+    /// What the layer computes.
+    pub const fn kind(&self) -> LayerKind {
+        self.kind
+    }
+
+    /// Number format of the weights.
+    pub const fn weight_type(&self) -> WeightType {
+        self.weight_type
+    }
+
+    /// Elements of the layer's input.
+    pub const fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Units: elements of the output, and of the hidden state if there is one.
+    pub const fn units(&self) -> usize {
+        self.units
+    }
+
+    /// Value of one unit of the `i16` output.
+    pub const fn scale(&self) -> f32 {
+        self.scale
+    }
+
+    /// Row records: bias and multipliers, as the blob holds them.
+    pub const fn rows(&self) -> &'a [Row] {
+        self.rows
+    }
+
+    /// Bytes of packed weights.
+    pub const fn weights(&self) -> &'a [u8] {
+        self.weights
+    }
+
+    /// True if the layer carries a state from step to step.
+    pub const fn is_recurrent(&self) -> bool {
+        !matches!(self.kind, LayerKind::Dense(_))
+    }
+
+    /// Rows of the layer: `units` rounded up to whole blocks, times its gates.
+    pub(crate) const fn row_count(kind: LayerKind, units: usize) -> usize {
+        padded(units)
+            * match kind {
+                LayerKind::Dense(_) | LayerKind::Rnn(_) => 1,
+                LayerKind::Gru { reset_after: false } => 3,
+                // With `reset_after` the candidate has two rows, one for each product.
+                LayerKind::Lstm | LayerKind::Gru { reset_after: true } => 4,
+            }
+    }
+
+    /// Bytes of the layer's packed weights.
+    /// `None` if they would not fit an address space of 32 bits.
+    pub(crate) const fn weight_bytes(
+        kind: LayerKind,
+        inputs: usize,
+        units: usize,
+    ) -> Option<usize> {
+        let gates = match kind {
+            LayerKind::Dense(_) | LayerKind::Rnn(_) => 1,
+            LayerKind::Gru { .. } => 3,
+            LayerKind::Lstm => 4,
+        };
+        let recurrent = if matches!(kind, LayerKind::Dense(_)) { 0 } else { padded(units) };
+        // Widths are at most 2^15, so only the last product can overflow 32 bits.
+        (padded(units) * gates).checked_mul(padded(inputs) + recurrent)
+    }
+
+    /// Words of memory that hold the layer's output and what it remembers.
+    pub(crate) const fn state_words(&self) -> usize {
+        let units = padded(self.units);
+        match self.kind {
+            LayerKind::Dense(_) | LayerKind::Rnn(_) => units / 2,
+            LayerKind::Lstm | LayerKind::Gru { .. } => units + units / 2,
+        }
+    }
+
+    /// Words of memory that the layer uses within a step only.
+    pub(crate) const fn scratch_words(&self) -> usize {
+        let units = padded(self.units);
+        match self.kind {
+            LayerKind::Dense(Activation::Softmax) => units,
+            LayerKind::Dense(_) => 0,
+            LayerKind::Gru { reset_after: false } => units,
+            _ => units / 2,
+        }
+    }
+
+    /// Advances by one step. `input` is padded to whole blocks; `state` and `scratch` have the
+    /// sizes above. Returns the padded output, which lies in `state`.
+    pub(crate) fn step<'m>(
+        &self,
+        input: &[i16],
+        state: &'m mut [u32],
+        scratch: &mut [u32],
+    ) -> &'m [i16] {
+        match self.kind {
+            LayerKind::Dense(activation) => dense::step(self, activation, input, state, scratch),
+            #[cfg(feature = "rnn")]
+            LayerKind::Rnn(activation) => rnn::step(self, activation, input, state, scratch),
+            #[cfg(feature = "lstm")]
+            LayerKind::Lstm => lstm::step(self, input, state, scratch),
+            #[cfg(feature = "gru")]
+            LayerKind::Gru { reset_after: true } => gru::step_after(self, input, state, scratch),
+            #[cfg(feature = "gru")]
+            LayerKind::Gru { reset_after: false } => gru::step_before(self, input, state, scratch),
+            // The reader refused layers whose feature is off.
+            #[cfg(not(all(feature = "rnn", feature = "lstm", feature = "gru")))]
+            _ => self.output(state),
+        }
+    }
+
+    /// The output of the latest step, padded to whole blocks.
+    pub(crate) fn output<'m>(&self, state: &'m [u32]) -> &'m [i16] {
+        let halves = padded(self.units) / 2;
+        let (_, output) = state.split_at(state.len().saturating_sub(halves));
+        bytemuck::cast_slice(output)
+    }
+
+    fn blocks(&self) -> Blocks<'a> {
+        Blocks { packing: self.packing, rows: self.rows.as_chunks().0, weights: self.weights }
+    }
+}
+
+/// The layer's blocks of four rows, in order.
+struct Blocks<'a> {
+    packing: Packing,
+    rows: &'a [[Row; BLOCK]],
+    weights: &'a [u8],
+}
+
+impl Blocks<'_> {
+    /// Pre-activations of the next four rows: `bias + U x + W h`, Q15.16.
+    ///
+    /// The reader made sure that the blocks are as many as the layer asks for; past the last one
+    /// the answer is zero.
+    #[inline(always)]
+    fn next(&mut self, x: &[i16], h: &[i16]) -> [i32; BLOCK] {
+        let Some((rows, more_rows)) = self.rows.split_first() else { return [0; BLOCK] };
+        let Some((weights, more)) = self.weights.split_at_checked(BLOCK * (x.len() + h.len()))
+        else {
+            return [0; BLOCK];
+        };
+        (self.rows, self.weights) = (more_rows, more);
+        kernels::affine4(self.packing, rows, weights, x, h)
+    }
+}
+
+/// Splits a layer's state into 32-bit memory and the `i16` output.
+pub(crate) fn split_state(state: &mut [u32], units: usize) -> (&mut [i32], &mut [i16]) {
+    let (memory, output) = state.split_at_mut(state.len().saturating_sub(padded(units) / 2));
+    (bytemuck::cast_slice_mut(memory), bytemuck::cast_slice_mut(output))
+}
+
+/// Copies the new hidden state over the old one once no row needs the old one any more.
+fn commit(h: &mut [i16], h_new: &[i16]) {
+    for (h, new) in h.iter_mut().zip(h_new) {
+        *h = *new;
+    }
+}

@@ -1,0 +1,26 @@
+//! Elman network: `h' = tanh(U x + W h + b)` (or ReLU).
+
+use super::{Activation, Layer, commit};
+use crate::activation::tanh;
+use crate::fixed::{round_shift, saturate_i16};
+
+pub(super) fn step<'m>(
+    layer: &Layer<'_>,
+    activation: Activation,
+    x: &[i16],
+    state: &'m mut [u32],
+    scratch: &mut [u32],
+) -> &'m [i16] {
+    let h: &mut [i16] = bytemuck::cast_slice_mut(state);
+    let h_new: &mut [i16] = bytemuck::cast_slice_mut(scratch);
+    let mut blocks = layer.blocks();
+    for (h_new, _) in h_new.as_chunks_mut().0.iter_mut().zip(h.as_chunks::<4>().0) {
+        let z = blocks.next(x, h);
+        *h_new = z.map(|z| match activation {
+            Activation::Relu => saturate_i16(round_shift(z.max(0), layer.shift as u32)),
+            _ => tanh(z) as i16,
+        });
+    }
+    commit(h, h_new);
+    h
+}

@@ -1,0 +1,362 @@
+//! A model (what the blob says), a stream (what one sequence remembers), and the step.
+//!
+//! Memory of a stream, in words: the padded input, the scratch of the hungriest layer, then each
+//! layer's state in order. Input and scratch are rewritten at every step; the rest *is* the state.
+
+use crate::blob::{Blob, format::header, mean_and_step};
+use crate::error::Error;
+use crate::fixed::{MEMORY_BITS, saturate_cell};
+use crate::layers::{Layer, LayerKind, Packing, padded};
+
+const CRC: crc::Algorithm<u32> = crc::CRC_32_ISO_HDLC;
+
+/// A validated model. A few words that borrow the blob: copy it freely, run any number of
+/// [`Stream`]s on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Model<'a> {
+    blob: Blob<'a>,
+}
+
+impl<'a> Model<'a> {
+    /// Reads a blob that arrived at run time, say over the air.
+    ///
+    /// Everything is checked here, once; no later call can fail because of the blob.
+    ///
+    /// # Errors
+    /// [`Error`] names the field that is wrong; [`Error::Alignment`] if `bytes` does not start at a
+    /// multiple of 16.
+    pub fn from_bytes(bytes: &'a [u8]) -> Result<Self, Error> {
+        if !bytes.as_ptr().addr().is_multiple_of(crate::blob::format::ALIGNMENT) {
+            return Err(Error::Alignment);
+        }
+        // Without a table: 8 shifts a byte instead of 1 KB of flash, once per boot.
+        let crc = crc::Crc::<u32, crc::NoTable>::new(&CRC).checksum(Blob::covered(bytes));
+        match Blob::new(bytes, crc) {
+            Ok(blob) => Ok(Self { blob }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads an embedded blob at compile time. [`include_model!`](crate::include_model) calls it.
+    ///
+    /// # Errors
+    /// As [`from_bytes`](Self::from_bytes), without [`Error::Alignment`]: the type guarantees it.
+    pub const fn from_aligned<const N: usize>(
+        bytes: &'a crate::blob::Aligned<[u8; N]>,
+    ) -> Result<Self, Error> {
+        let bytes: &[u8] = &bytes.0;
+        let crc = crc::Crc::<u32>::new(&CRC).checksum(Blob::covered(bytes));
+        match Blob::new(bytes, crc) {
+            Ok(blob) => Ok(Self { blob }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Features a step.
+    pub const fn inputs(&self) -> usize {
+        match self.blob.layer(0) {
+            Some(layer) => layer.inputs,
+            None => 0,
+        }
+    }
+
+    /// Elements of the output.
+    pub const fn outputs(&self) -> usize {
+        match self.blob.layer(self.depth() - 1) {
+            Some(layer) => layer.units,
+            None => 0,
+        }
+    }
+
+    /// Number of layers.
+    pub const fn depth(&self) -> usize {
+        self.blob.depth()
+    }
+
+    /// The layer at `index`, from the input on.
+    pub const fn layer(&self, index: usize) -> Option<Layer<'a>> {
+        self.blob.layer(index)
+    }
+
+    /// How the weights are laid out.
+    pub const fn packing(&self) -> Packing {
+        match self.blob.packing() {
+            Some(packing) => packing,
+            None => Packing::Plain,
+        }
+    }
+
+    /// True if the model answers once, after the last step; false if at every step.
+    pub const fn answers_last(&self) -> bool {
+        self.blob.answers_last()
+    }
+
+    /// Value of one unit of the output: `y = raw × output_scale`.
+    pub const fn output_scale(&self) -> f32 {
+        self.blob.output_scale()
+    }
+
+    /// Mean and step of the feature at `index`: `x_q = round((x − mean) / step)`.
+    pub fn normalization(&self, index: usize) -> Option<(f32, f32)> {
+        self.blob.normalization()?.get(index).map(mean_and_step)
+    }
+
+    /// Names of the outputs, in order; none if the blob has no labels.
+    pub fn labels(&self) -> impl Iterator<Item = &'a str> {
+        self.blob.text(header::LABELS).unwrap_or("").lines()
+    }
+
+    /// Provenance as the tool wrote it: lines of `key: value`.
+    pub fn metadata(&self) -> &'a str {
+        self.blob.text(header::METADATA).unwrap_or("")
+    }
+
+    /// Turns measurements into the model's input: `round_ties_even((x − mean) / step)`, saturated
+    /// to ±32767. Float, but the same bits everywhere: IEEE single precision and libm.
+    pub fn quantize(&self, features: &[f32], input: &mut [i16]) {
+        let records = self.blob.normalization().unwrap_or(&[]);
+        for ((q, x), record) in input.iter_mut().zip(features).zip(records) {
+            let (mean, step) = mean_and_step(record);
+            let scaled = libm::rintf((*x - mean) / step);
+            // NaN becomes 0, as `as` defines it.
+            *q = scaled.clamp(-32767.0, 32767.0) as i16;
+        }
+    }
+
+    /// Words (`u32`) of memory that a [`Stream`] needs.
+    pub const fn memory_words(&self) -> usize {
+        let mut words = self.working_words();
+        let mut index = 0;
+        while let Some(layer) = self.blob.layer(index) {
+            words += layer.state_words();
+            index += 1;
+        }
+        words
+    }
+
+    /// Words at the start of the memory that are rewritten at every step.
+    const fn working_words(&self) -> usize {
+        padded(self.inputs()) / 2 + self.scratch_words()
+    }
+
+    const fn scratch_words(&self) -> usize {
+        let mut most = 0;
+        let mut index = 0;
+        while let Some(layer) = self.blob.layer(index) {
+            if layer.scratch_words() > most {
+                most = layer.scratch_words();
+            }
+            index += 1;
+        }
+        most
+    }
+
+    /// Layers up to the last recurrent one; those behind it are the head.
+    const fn body(&self) -> usize {
+        let mut body = 0;
+        let mut index = 0;
+        while let Some(layer) = self.blob.layer(index) {
+            index += 1;
+            if layer.is_recurrent() {
+                body = index;
+            }
+        }
+        body
+    }
+
+    /// The part of a stream's memory that is its state.
+    #[doc(hidden)]
+    pub fn state_of<'m>(&self, memory: &'m [u32]) -> &'m [u32] {
+        memory.get(self.working_words()..).unwrap_or(&[])
+    }
+
+    /// Takes `x` and advances the layers of the body by one step.
+    #[doc(hidden)]
+    pub fn advance(&self, memory: &mut [u32], x: &[i16]) {
+        let halves: &mut [i16] = bytemuck::cast_slice_mut(memory);
+        for (input, x) in halves.iter_mut().zip(x.iter().take(self.inputs())) {
+            *input = *x;
+        }
+        self.walk(memory, 0, self.body());
+    }
+
+    /// Runs the head on the current state and returns the output.
+    #[doc(hidden)]
+    pub fn output<'m>(&self, memory: &'m mut [u32]) -> &'m [i16] {
+        let output = self.walk(memory, self.body(), self.depth());
+        output.get(..self.outputs()).unwrap_or(&[])
+    }
+
+    /// Passes over all layers, computing those in `first..end`; returns the last one's output.
+    fn walk<'m>(&self, memory: &'m mut [u32], first: usize, end: usize) -> &'m [i16] {
+        let (x, rest) = split(memory, padded(self.inputs()) / 2);
+        let (scratch, mut rest) = split(rest, self.scratch_words());
+        let mut input: &'m [i16] = bytemuck::cast_slice(x);
+        let mut index = 0;
+        while let Some(layer) = self.blob.layer(index) {
+            let (state, behind) = split(rest, layer.state_words());
+            rest = behind;
+            input = if (first..end).contains(&index) {
+                let (scratch, _) = split(scratch, layer.scratch_words());
+                layer.step(input, state, scratch)
+            } else {
+                layer.output(state)
+            };
+            index += 1;
+        }
+        input
+    }
+}
+
+/// `split_at_mut` that cannot panic: a short slice leaves the second part empty.
+fn split(words: &mut [u32], at: usize) -> (&mut [u32], &mut [u32]) {
+    words.split_at_mut(at.min(words.len()))
+}
+
+/// One sequence being processed: a model and a caller's buffer.
+///
+/// ```
+/// # fn demo(blob: &[u8]) -> Result<(), gatelet::Error> {
+/// use gatelet::{Model, Stream};
+/// let model = Model::from_bytes(blob)?;
+/// let mut memory = [0; 256];
+/// let mut stream = Stream::new(model, &mut memory)?;
+/// let y = stream.step(&[0; 20])?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct Stream<'a, 'm> {
+    model: Model<'a>,
+    memory: &'m mut [u32],
+}
+
+impl<'a, 'm> Stream<'a, 'm> {
+    /// Starts a sequence with a zero state.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if `memory` is shorter than [`Model::memory_words`].
+    pub fn new(model: Model<'a>, memory: &'m mut [u32]) -> Result<Self, Error> {
+        let needed = model.memory_words();
+        let given = memory.len();
+        let Some((memory, _)) = memory.split_at_mut_checked(needed) else {
+            return Err(Error::Memory { needed, given });
+        };
+        memory.fill(0);
+        Ok(Self { model, memory })
+    }
+
+    /// The model.
+    pub fn model(&self) -> Model<'a> {
+        self.model
+    }
+
+    /// One step: takes `inputs` features, returns `outputs` elements.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if `x` has another length than [`Model::inputs`].
+    pub fn step(&mut self, x: &[i16]) -> Result<&[i16], Error> {
+        self.advance(x)?;
+        Ok(self.output())
+    }
+
+    /// One step of the recurrent layers alone; [`output`](Self::output) runs the rest when wanted.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub fn advance(&mut self, x: &[i16]) -> Result<(), Error> {
+        expect(self.model.inputs(), x.len())?;
+        self.model.advance(self.memory, x);
+        Ok(())
+    }
+
+    /// The output at the current state.
+    pub fn output(&mut self) -> &[i16] {
+        self.model.output(self.memory)
+    }
+
+    /// Advances over a whole sequence, `[steps][inputs]`, and returns the output after the last.
+    /// Going on from there gives the same bits as one longer sequence.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the length is not a multiple of [`Model::inputs`].
+    pub fn run(&mut self, sequence: &[i16]) -> Result<&[i16], Error> {
+        let inputs = self.model.inputs().max(1);
+        let steps = sequence.chunks_exact(inputs);
+        expect(inputs, inputs + steps.remainder().len())?;
+        for x in steps {
+            self.model.advance(self.memory, x);
+        }
+        Ok(self.output())
+    }
+
+    /// Back to the zero state.
+    pub fn reset(&mut self) {
+        self.memory.fill(0);
+    }
+
+    /// What the stream remembers. Save it, and [`restore`](Self::restore) goes on from here.
+    pub fn state(&self) -> &[u32] {
+        self.model.state_of(self.memory)
+    }
+
+    /// Puts a saved state back.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if `state` is not as long as [`state`](Self::state).
+    pub fn restore(&mut self, state: &[u32]) -> Result<(), Error> {
+        let own = self.memory.get_mut(self.model.working_words()..).unwrap_or_default();
+        expect(own.len(), state.len())?;
+        own.copy_from_slice(state);
+        Ok(())
+    }
+
+    /// Sets the state of the recurrent layer at `index`: `h` in Q0.15 (in units of
+    /// [`Layer::scale`] for a ReLU layer), and for an LSTM `c` with 20 fractional bits.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if `h` (or, for an LSTM, `c`) does not have the layer's units, or if there
+    /// is no such recurrent layer.
+    pub fn set_state(&mut self, index: usize, h: &[i16], c: &[i32]) -> Result<(), Error> {
+        let mut rest = self.memory.get_mut(self.model.working_words()..).unwrap_or_default();
+        let mut at = 0;
+        while let Some(layer) = self.model.blob.layer(at) {
+            let (state, behind) = split(rest, layer.state_words());
+            if at == index && layer.is_recurrent() {
+                expect(layer.units, h.len())?;
+                if layer.kind == LayerKind::Lstm {
+                    expect(layer.units, c.len())?;
+                }
+                layer.set_state(state, h, c);
+                return Ok(());
+            }
+            rest = behind;
+            at += 1;
+        }
+        expect(self.model.depth(), index)
+    }
+}
+
+impl Layer<'_> {
+    fn set_state(&self, state: &mut [u32], h: &[i16], c: &[i32]) {
+        let (memory, hidden) = crate::layers::split_state(state, self.units);
+        for (own, h) in hidden.iter_mut().zip(h) {
+            *own = *h;
+        }
+        match self.kind {
+            LayerKind::Lstm => {
+                for (own, c) in memory.iter_mut().zip(c) {
+                    *own = saturate_cell(*c);
+                }
+            }
+            _ => {
+                for (own, h) in memory.iter_mut().zip(h) {
+                    *own = (*h as i32) << (MEMORY_BITS - 15);
+                }
+            }
+        }
+    }
+}
+
+fn expect(expected: usize, found: usize) -> Result<(), Error> {
+    if expected == found { Ok(()) } else { Err(Error::Shape { expected, found }) }
+}
