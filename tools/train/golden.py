@@ -87,11 +87,14 @@ def keras_weights(rng, name, inputs, hidden):
     return [half(w) for w in (kernel, recurrent, bias)]
 
 
-def torch_weights(rng, gates, hidden, inputs):
+def torch_weights(rng, gates, hidden, inputs, layer=0):
     """Uniform in +-1/sqrt(H), PyTorch's default initialisation."""
-    shapes = {"weight_ih_l0": (inputs,), "weight_hh_l0": (hidden,), "bias_ih_l0": (), "bias_hh_l0": ()}
+    shapes = {"weight_ih": (inputs,), "weight_hh": (hidden,), "bias_ih": (), "bias_hh": ()}
     limit = 1.0 / np.sqrt(hidden)
-    return {name: half(rng.uniform(-limit, limit, (gates * hidden, *tail))) for name, tail in shapes.items()}
+    return {
+        f"{name}_l{layer}": half(rng.uniform(-limit, limit, (gates * hidden, *tail)))
+        for name, tail in shapes.items()
+    }
 
 
 def run_keras(layer, weights, x):

@@ -1,0 +1,132 @@
+"""Tiny model files for the importer's tests, each with an input and its framework's float output.
+
+tests/data/import/NAME.keras, NAME.h5 (Keras 3) and NAME_keras2.h5 (tf_keras) hold the same network and
+weights; NAME.npz has x [N, T, I] and y. torch_NAME.safetensors are state dicts with PyTorch's names;
+their .npz, from reference.py, has x, h (the last layer's output at every step) and, where the
+network ends in a Linear, y_steps = softmax at every step and y = the last of them.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+import keras
+import numpy as np
+import tf_keras
+from safetensors.numpy import save_file
+
+import reference
+from golden import sequences, torch_weights
+
+INPUTS, CLASSES, N, STEPS = 3, 4, 4, 10
+
+
+def keras_networks(k):
+    """name -> model, built with Keras module k (Keras 3 or tf_keras)."""
+    L = k.layers
+
+    def head(name="head"):
+        return L.Dense(CLASSES, activation="softmax", name=name)
+
+    def sequential(*layers):
+        return k.Sequential([L.InputLayer((None, INPUTS)), *layers])
+
+    def functional():
+        x = inputs = k.Input((None, INPUTS), name="features")
+        for layer in (
+            L.Masking(name="masking"),
+            L.LSTM(6, dropout=0.1, name="lstm"),
+            L.Dropout(0.5, name="dropout"),
+            L.Dense(5, activation="relu", name="hidden"),
+            L.Dense(CLASSES, name="logits"),
+            L.Activation("softmax", name="softmax"),
+        ):
+            x = layer(x)
+        return k.Model(inputs, x, name="functional")
+
+    return {
+        "rnn_tanh": sequential(L.SimpleRNN(5, name="rnn"), head()),
+        "rnn_relu": sequential(L.SimpleRNN(5, activation="relu", name="rnn"), head()),
+        "lstm": sequential(L.LSTM(5, name="lstm"), head()),
+        "gru_reset_after": sequential(L.GRU(5, name="gru"), head()),
+        "gru_reset_before": sequential(L.GRU(5, reset_after=False, name="gru"), head()),
+        "lstm_2layer": sequential(L.LSTM(6, return_sequences=True, name="lower"), L.LSTM(5, name="upper"), head()),
+        "mixed_3layer": sequential(
+            L.GRU(6, return_sequences=True, name="gru"),
+            L.LSTM(7, return_sequences=True, name="lstm"),
+            L.SimpleRNN(5, name="rnn"),
+            head(),
+        ),
+        "lstm_only": sequential(L.LSTM(5, return_sequences=True, name="lstm")),
+        "lstm_every_step": sequential(L.LSTM(5, return_sequences=True, name="lstm"), head()),
+        "gru_time_distributed": sequential(
+            L.GRU(5, return_sequences=True, name="gru"), L.TimeDistributed(head("inner"), name="head")
+        ),
+        "functional": functional(),
+    }
+
+
+def write_keras(out, rng):
+    keras2 = keras_networks(tf_keras)
+    for name, model in keras_networks(keras).items():
+        # Keras' initialisation leaves biases at 0 or 1; move everything a little.
+        weights = [w + 0.1 * rng.standard_normal(w.shape).astype(np.float32) for w in model.get_weights()]
+        model.set_weights(weights)
+        keras2[name].set_weights(weights)
+        x = sequences(rng, N, STEPS, INPUTS)
+        y = model.predict(x, verbose=0)
+        np.testing.assert_allclose(keras2[name].predict(x, verbose=0), y, atol=1e-6)
+        model.save(out / f"{name}.keras")
+        model.save(out / f"{name}.h5")
+        keras2[name].save(out / f"{name}_keras2.h5")
+        np.savez_compressed(out / f"{name}.npz", x=x, y=y)
+
+
+def write_torch(out, rng):
+    # name: gates, layers, prefix of the recurrent module, name of the Linear, reference
+    networks = {
+        "rnn_tanh": (1, 1, "rnn.", "fc", reference.rnn),
+        "rnn_relu": (1, 1, "rnn.", "fc", lambda *a: reference.rnn(*a, activation=reference.relu)),
+        "lstm": (4, 1, "lstm.", "fc", lambda *a: reference.lstm(*a)[0]),
+        "gru": (3, 1, "gru.", "head", reference.gru),
+        "lstm_2layer": (4, 2, "encoder.lstm.", "classifier.0", lambda *a: reference.lstm(*a)[0]),
+        "gru_3layer": (3, 3, "net.gru.", "net.linear", reference.gru),
+        "lstm_only": (4, 1, "", None, lambda *a: reference.lstm(*a)[0]),
+    }
+    hidden = 5
+    for name, (gates, layers, prefix, linear, run) in networks.items():
+        x = sequences(rng, N, STEPS, INPUTS)
+        h, state = x.astype(np.float64), {}
+        for layer in range(layers):
+            weights = torch_weights(rng, gates, hidden, h.shape[2], layer)
+            h = run(weights, h, layer)
+            state |= {prefix + key: w for key, w in weights.items()}
+        arrays = {"x": x, "h": h}
+        if linear:
+            fc = {
+                "weight": rng.uniform(-1, 1, (CLASSES, hidden)).astype(np.float32),
+                "bias": rng.uniform(-1, 1, CLASSES).astype(np.float32),
+            }
+            state |= {f"{linear}.{key}": w for key, w in fc.items()}
+            y_steps = reference.softmax(reference.linear(fc, h))
+            arrays |= {"y_steps": y_steps, "y": y_steps[:, -1]}
+        save_file(state, out / f"torch_{name}.safetensors", metadata={"format": "pt"})
+        np.savez_compressed(out / f"torch_{name}.npz", **arrays)
+
+
+def main():
+    root = Path(__file__).resolve().parents[2]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=root / "tests/data/import")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    keras.utils.set_random_seed(1)
+    rng = np.random.default_rng(2)
+    write_keras(args.out, rng)
+    write_torch(args.out, rng)
+
+
+if __name__ == "__main__":
+    main()
