@@ -4,21 +4,27 @@ use super::Row;
 use crate::fixed::scale;
 use crate::layers::Packing;
 
-pub(super) fn affine4(
+pub(super) fn affine<const N: usize>(
     packing: Packing,
-    rows: &[Row; 4],
-    weights: &[u8],
+    rows: &[[Row; 4]; N],
+    mut weights: &[u8],
     x: &[i16],
     h: &[i16],
-) -> [i32; 4] {
-    let (w_x, w_h) = weights.split_at((4 * x.len()).min(weights.len()));
-    let (x, h) = (product4(packing, w_x, x), product4(packing, w_h, h));
-    let mut z = [0; 4];
-    for (r, row) in rows.iter().enumerate() {
-        let [b0, b1, b2, b3, x0, x1, h0, h1] = *row;
-        z[r] = i32::from_le_bytes([b0, b1, b2, b3])
-            .wrapping_add(scale(x[r], i16::from_le_bytes([x0, x1])))
-            .wrapping_add(scale(h[r], i16::from_le_bytes([h0, h1])));
+) -> [[i32; 4]; N] {
+    let mut next = |v: &[i16]| {
+        let (tiles, rest) = weights.split_at((4 * v.len()).min(weights.len()));
+        weights = rest;
+        product4(packing, tiles, v)
+    };
+    let mut z = [[0; 4]; N];
+    for (z, rows) in z.iter_mut().zip(rows) {
+        let (x, h) = (next(x), next(h));
+        for (r, row) in rows.iter().enumerate() {
+            let [b0, b1, b2, b3, x0, x1, h0, h1] = *row;
+            z[r] = i32::from_le_bytes([b0, b1, b2, b3])
+                .wrapping_add(scale(x[r], i16::from_le_bytes([x0, x1])))
+                .wrapping_add(scale(h[r], i16::from_le_bytes([h0, h1])));
+        }
     }
     z
 }

@@ -16,14 +16,15 @@ pub(super) fn step<'m>(
     if activation == Activation::Softmax {
         let z: &mut [i32] = bytemuck::cast_slice_mut(scratch);
         for z in z.as_chunks_mut().0.iter_mut().take(padded(layer.units) / 4) {
-            *z = blocks.next(x, &[]);
+            [*z] = blocks.next(x, &[]);
         }
         // Padding rows have no logit and get no probability.
         let units = layer.units.min(z.len()).min(y.len());
         softmax(&mut z[..units], &mut y[..units]);
     } else {
         for y in y.as_chunks_mut::<4>().0 {
-            *y = blocks.next(x, &[]).map(|z| match activation {
+            let [z] = blocks.next(x, &[]);
+            *y = z.map(|z| match activation {
                 Activation::Sigmoid => saturate_i16(round_shift(sigmoid(z), 1)),
                 Activation::Tanh => tanh(z) as i16,
                 Activation::Relu => saturate_i16(round_shift(z.max(0), layer.shift as u32)),

@@ -24,10 +24,9 @@ pub(super) fn step_after<'m>(
     let h_new: &mut [i16] = bytemuck::cast_slice_mut(scratch);
     let mut blocks = layer.blocks();
     for (m, h_new) in memory.as_chunks_mut::<4>().0.iter_mut().zip(h_new.as_chunks_mut::<4>().0) {
-        let z = blocks.next(x, h);
-        let r = blocks.next(x, h);
-        let n_x = blocks.next(x, &[]);
-        let n_h = blocks.next(&[], h);
+        let [z, r] = blocks.next(x, h);
+        let [n_x] = blocks.next(x, &[]);
+        let [n_h] = blocks.next(&[], h);
         for unit in 0..BLOCK {
             let n = n_x[unit].wrapping_add(gated(n_h[unit], sigmoid(r[unit])));
             (m[unit], h_new[unit]) = blend(m[unit], z[unit], n);
@@ -49,14 +48,14 @@ pub(super) fn step_before<'m>(
     let h_new: &mut [i16] = bytemuck::cast_slice_mut(h_new);
     let mut blocks = layer.blocks();
     for (reset, h4) in reset.as_chunks_mut::<4>().0.iter_mut().zip(h.as_chunks::<4>().0) {
-        let r = blocks.next(x, h);
+        let [r] = blocks.next(x, h);
         for unit in 0..BLOCK {
             reset[unit] = round_shift(sigmoid(r[unit]) * h4[unit] as i32, 16) as i16;
         }
     }
     for (m, h_new) in memory.as_chunks_mut::<4>().0.iter_mut().zip(h_new.as_chunks_mut::<4>().0) {
-        let z = blocks.next(x, h);
-        let n = blocks.next(x, reset);
+        let [z] = blocks.next(x, h);
+        let [n] = blocks.next(x, reset);
         for unit in 0..BLOCK {
             (m[unit], h_new[unit]) = blend(m[unit], z[unit], n[unit]);
         }

@@ -21,10 +21,7 @@ pub(super) fn step<'m>(
     let h_new: &mut [i16] = bytemuck::cast_slice_mut(scratch);
     let mut blocks = layer.blocks();
     for (c, h_new) in c.as_chunks_mut::<4>().0.iter_mut().zip(h_new.as_chunks_mut::<4>().0) {
-        let i = blocks.next(x, h);
-        let f = blocks.next(x, h);
-        let g = blocks.next(x, h);
-        let o = blocks.next(x, h);
+        let [i, f, g, o] = blocks.next(x, h);
         for unit in 0..4 {
             (c[unit], h_new[unit]) = cell(c[unit], i[unit], f[unit], g[unit], o[unit]);
         }

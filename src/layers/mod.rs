@@ -224,19 +224,20 @@ struct Blocks<'a> {
 }
 
 impl Blocks<'_> {
-    /// Pre-activations of the next four rows: `bias + U x + W h`, Q15.16.
+    /// Pre-activations of the next `N` blocks: `bias + U x + W h`, Q15.16.
     ///
     /// The reader made sure that the blocks are as many as the layer asks for; past the last one
     /// the answer is zero.
     #[inline(always)]
-    fn next(&mut self, x: &[i16], h: &[i16]) -> [i32; BLOCK] {
-        let Some((rows, more_rows)) = self.rows.split_first() else { return [0; BLOCK] };
-        let Some((weights, more)) = self.weights.split_at_checked(BLOCK * (x.len() + h.len()))
+    fn next<const N: usize>(&mut self, x: &[i16], h: &[i16]) -> [[i32; BLOCK]; N] {
+        let bytes = N * BLOCK * (x.len() + h.len());
+        let (Some((rows, more_rows)), Some((weights, more_weights))) =
+            (self.rows.split_first_chunk(), self.weights.split_at_checked(bytes))
         else {
-            return [0; BLOCK];
+            return [[0; BLOCK]; N];
         };
-        (self.rows, self.weights) = (more_rows, more);
-        kernels::affine4(self.packing, rows, weights, x, h)
+        (self.rows, self.weights) = (more_rows, more_weights);
+        kernels::affine(self.packing, rows, weights, x, h)
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) fn step<'m>(
     let h_new: &mut [i16] = bytemuck::cast_slice_mut(scratch);
     let mut blocks = layer.blocks();
     for (h_new, _) in h_new.as_chunks_mut().0.iter_mut().zip(h.as_chunks::<4>().0) {
-        let z = blocks.next(x, h);
+        let [z] = blocks.next(x, h);
         *h_new = z.map(|z| match activation {
             Activation::Relu => saturate_i16(round_shift(z.max(0), layer.shift as u32)),
             _ => tanh(z) as i16,

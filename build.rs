@@ -1,0 +1,38 @@
+//! Chooses the kernels. Stable rustc does not show the DSP or Helium extension as a
+//! `target_feature`, so a `cfg` on one would silently never compile; the target and `target-cpu`
+//! say what the core has.
+
+use std::env;
+
+const KERNELS: [&str; 6] = ["armv6m", "armv7m", "dsp", "helium", "riscv32", "x86_64"];
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    let names = KERNELS.map(|k| format!("\"{k}\"")).join(", ");
+    println!("cargo::rustc-check-cfg=cfg(kernel, values({names}))");
+
+    let target = env::var("TARGET").unwrap_or_default();
+    let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    let cpu = flags
+        .split(['\x1f', ' '])
+        .find_map(|flag| flag.strip_prefix("-Ctarget-cpu=").or(flag.strip_prefix("target-cpu=")));
+    if let Some(kernel) = select(&target, cpu.unwrap_or_default()) {
+        println!("cargo::rustc-cfg=kernel=\"{kernel}\"");
+    }
+}
+
+/// The kernel for a target, if one is faster than portable code.
+fn select(target: &str, cpu: &str) -> Option<&'static str> {
+    Some(match target.split('-').next().unwrap_or_default() {
+        "thumbv6m" | "thumbv8m.base" => "armv6m",
+        "thumbv7m" => "armv7m",
+        "thumbv7em" => "dsp",
+        // In Armv8-M Mainline both extensions are optional: only the core's name tells.
+        "thumbv8m.main" if ["cortex-m55", "cortex-m85"].contains(&cpu) => "helium",
+        "thumbv8m.main" if ["cortex-m33", "cortex-m35p"].contains(&cpu) => "dsp",
+        "thumbv8m.main" => "armv7m",
+        "riscv32im" | "riscv32imc" | "riscv32imac" => "riscv32",
+        "x86_64" => "x86_64",
+        _ => return None,
+    })
+}
