@@ -310,6 +310,22 @@ impl<'a, 'm> Stream<'a, 'm> {
         Ok(())
     }
 
+    /// The latest output of the layer at `index`, in units of [`Layer::scale`]: the hidden state of
+    /// a recurrent layer. Empty if there is no such layer.
+    pub fn layer_output(&self, index: usize) -> &[i16] {
+        let mut rest = self.state();
+        let mut at = 0;
+        while let Some(layer) = self.model.blob.layer(at) {
+            let (state, behind) = rest.split_at(layer.state_words().min(rest.len()));
+            if at == index {
+                return layer.output(state).get(..layer.units).unwrap_or(&[]);
+            }
+            rest = behind;
+            at += 1;
+        }
+        &[]
+    }
+
     /// Sets the state of the recurrent layer at `index`: `h` in Q0.15 (in units of
     /// [`Layer::scale`] for a ReLU layer), and for an LSTM `c` with 20 fractional bits.
     ///

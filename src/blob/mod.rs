@@ -5,7 +5,7 @@
 pub mod format;
 
 use crate::error::Error;
-use crate::kernels::Row;
+use crate::kernels::{Row, Tiles};
 use crate::layers::{Activation, Layer, LayerKind, Packing, WeightType};
 use format::{header, layer};
 
@@ -147,9 +147,13 @@ impl<'a> Blob<'a> {
         if let Some(feature) = missing_feature(kind) {
             return Err(Error::Feature { layer: index as u8, feature });
         }
-        if self.u8(at + layer::WEIGHTS) != WeightType::Int8 as u8 {
+        let Some(weight_type) = weight_type(self.u8(at + layer::WEIGHTS)) else {
             refuse!("weights");
-        }
+        };
+        let Some(packing) = self.packing() else {
+            return Err(Error::Header { field: "packing" });
+        };
+        let tiles = Tiles::new(packing, weight_type);
         let shift = self.u8(at + layer::SHIFT);
         if shift > 16 {
             refuse!("shift");
@@ -170,27 +174,14 @@ impl<'a> Blob<'a> {
         let Some(rows) = self.section(self.u32(at + layer::ROWS) as usize, row_bytes) else {
             refuse!("rows");
         };
-        let Some(weight_bytes) = Layer::weight_bytes(kind, inputs, units) else {
+        let Some(weight_bytes) = Layer::weight_bytes(kind, tiles, inputs, units) else {
             refuse!("units");
         };
         let Some(weights) = self.section(self.u32(at + layer::DATA) as usize, weight_bytes) else {
             refuse!("data");
         };
-        let Some(packing) = self.packing() else {
-            return Err(Error::Header { field: "packing" });
-        };
         let rows: &[Row] = rows.as_chunks().0;
-        Ok(Layer {
-            kind,
-            packing,
-            weight_type: WeightType::Int8,
-            shift,
-            inputs,
-            units,
-            scale,
-            rows,
-            weights,
-        })
+        Ok(Layer { kind, weight_type, tiles, shift, inputs, units, scale, rows, weights })
     }
 
     /// Layout of the weights.
@@ -278,6 +269,15 @@ pub(crate) const fn mean_and_step(record: &[u8; 8]) -> (f32, f32) {
 
 const fn is_scale(value: f32) -> bool {
     value.is_normal() && value > 0.0
+}
+
+const fn weight_type(code: u8) -> Option<WeightType> {
+    Some(match code {
+        1 => WeightType::Int8,
+        2 => WeightType::Int16,
+        3 => WeightType::Int4,
+        _ => return None,
+    })
 }
 
 const fn kind(kind: u8, variant: u8) -> Option<LayerKind> {

@@ -1,12 +1,43 @@
 //! The matrix products: one contract, one place that selects.
 //!
 //! [`affine`] gives the pre-activations of blocks of four rows. `portable.rs` defines the answer
-//! for every packing; a file per architecture gives the same bits faster for the packing made for
+//! for every layout; a file per architecture gives the same bits faster for the layout made for
 //! it, and leaves the others to the portable one.
 
-use crate::layers::Packing;
-
 mod portable;
+
+/// How the weights of a block of four rows are laid out: number format and packing.
+///
+/// A *tile* covers four columns (eight where it says so) of the four rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tiles {
+    /// `i8`, row after row.
+    Int8Plain,
+    /// `i16` = even row + 256 × odd row, four columns of rows 0 and 1, then of rows 2 and 3.
+    Int8Dsp,
+    /// `i8`, row after row, tiles of eight columns and at most one of four behind them.
+    Int8Helium,
+    /// `i16`, row after row.
+    Int16,
+    /// 4 bits, value + 8, tiles of eight columns: a word (half-word in a last tile of four) per
+    /// row, whose nibbles `k` and `k + half` are the columns `2k` and `2k + 1`. Each group of
+    /// [`GROUP`] columns starts with four `u8`, what the group's sums count in the rows' sums.
+    Int4,
+}
+
+/// Columns that share a scale in [`Tiles::Int4`].
+pub(crate) const GROUP: usize = 32;
+
+impl Tiles {
+    /// Bytes of the tiles of `columns` columns (a multiple of four).
+    pub(crate) const fn bytes(self, columns: usize) -> usize {
+        match self {
+            Self::Int8Plain | Self::Int8Dsp | Self::Int8Helium => 4 * columns,
+            Self::Int16 => 8 * columns,
+            Self::Int4 => 2 * columns + 4 * columns.div_ceil(GROUP),
+        }
+    }
+}
 
 /// A row's record as the blob holds it, little-endian: bias `i32`, multipliers `i16` of the input
 /// and of the recurrent product.
@@ -19,14 +50,14 @@ pub type Row = [u8; 8];
 /// ```
 ///
 /// `weights` holds, block after block, the tiles of `x`'s columns, then those of `h`'s. Lengths of
-/// `x` and `h` are multiples of four and `weights.len() == N·4·(x.len() + h.len())`. Sums wrap.
+/// `x` and `h` are multiples of four, and `weights` is as long as [`Tiles::bytes`] says. Sums wrap.
 #[inline(always)]
 pub(crate) fn affine<const N: usize>(
-    packing: Packing,
+    tiles: Tiles,
     rows: &[[Row; 4]; N],
     weights: &[u8],
     x: &[i16],
     h: &[i16],
 ) -> [[i32; 4]; N] {
-    portable::affine(packing, rows, weights, x, h)
+    portable::affine(tiles, rows, weights, x, h)
 }

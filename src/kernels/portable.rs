@@ -1,20 +1,19 @@
 //! The definition of every answer, in plain Rust.
 
-use super::Row;
+use super::{GROUP, Row, Tiles};
 use crate::fixed::scale;
-use crate::layers::Packing;
 
 pub(super) fn affine<const N: usize>(
-    packing: Packing,
+    tiles: Tiles,
     rows: &[[Row; 4]; N],
     mut weights: &[u8],
     x: &[i16],
     h: &[i16],
 ) -> [[i32; 4]; N] {
     let mut next = |v: &[i16]| {
-        let (tiles, rest) = weights.split_at((4 * v.len()).min(weights.len()));
+        let (own, rest) = weights.split_at(tiles.bytes(v.len()).min(weights.len()));
         weights = rest;
-        product4(packing, tiles, v)
+        product4(tiles, own, v)
     };
     let mut z = [[0; 4]; N];
     for (z, rows) in z.iter_mut().zip(rows) {
@@ -30,43 +29,79 @@ pub(super) fn affine<const N: usize>(
 }
 
 /// `Σ_c w[r][c]·v[c]` for four rows.
-fn product4(packing: Packing, weights: &[u8], v: &[i16]) -> [i32; 4] {
+fn product4(tiles: Tiles, weights: &[u8], v: &[i16]) -> [i32; 4] {
     let mut sums = [0; 4];
-    match packing {
-        Packing::Plain => tiles4(&mut sums, weights, v, |tile, r, c| tile[4 * r + c] as i8 as i32),
-        Packing::Dsp => tiles4(&mut sums, weights, v, |tile, r, c| {
+    match tiles {
+        Tiles::Int8Plain => add_tiles::<16, 4>(&mut sums, weights, v, int8),
+        Tiles::Int8Dsp => add_tiles::<16, 4>(&mut sums, weights, v, |tile, r, c| {
             let at = 8 * (r / 2) + 2 * c;
             let pair = i16::from_le_bytes([tile[at], tile[at + 1]]) as i32;
             let even = tile[at] as i8 as i32;
             if r % 2 == 0 { even } else { (pair - even) >> 8 }
         }),
-        Packing::Helium => {
-            let (wide, last) = weights.as_chunks::<32>();
+        Tiles::Int8Helium => {
             let (v_wide, v_last) = v.as_chunks::<8>();
-            for (tile, v) in wide.iter().zip(v_wide) {
-                for (sum, row) in sums.iter_mut().zip(tile.as_chunks::<8>().0) {
-                    for (w, v) in row.iter().zip(v) {
-                        *sum = sum.wrapping_add(*w as i8 as i32 * *v as i32);
-                    }
+            let (wide, last) = weights.split_at((32 * v_wide.len()).min(weights.len()));
+            add_tiles::<32, 8>(&mut sums, wide, v_wide.as_flattened(), |tile, r, c| {
+                tile[8 * r + c] as i8 as i32
+            });
+            add_tiles::<16, 4>(&mut sums, last, v_last, int8);
+        }
+        Tiles::Int16 => add_tiles::<32, 4>(&mut sums, weights, v, |tile, r, c| {
+            let at = 8 * r + 2 * c;
+            i16::from_le_bytes([tile[at], tile[at + 1]]) as i32
+        }),
+        Tiles::Int4 => {
+            let groups = weights.chunks(Tiles::Int4.bytes(GROUP));
+            for (group, v) in groups.zip(v.chunks(GROUP)) {
+                let Some((scales, nibbles)) = group.split_first_chunk::<4>() else { break };
+                let partial = group4(nibbles, v);
+                for r in 0..4 {
+                    sums[r] = partial[r].wrapping_mul(scales[r] as i32).wrapping_add(sums[r]);
                 }
             }
-            tiles4(&mut sums, last, v_last, |tile, r, c| tile[4 * r + c] as i8 as i32);
         }
     }
     sums
 }
 
+fn int8(tile: &[u8; 16], r: usize, c: usize) -> i32 {
+    tile[4 * r + c] as i8 as i32
+}
+
+/// The unscaled sums of one group of 4-bit columns.
+fn group4(nibbles: &[u8], v: &[i16]) -> [i32; 4] {
+    let mut sums = [0; 4];
+    let (v_wide, v_last) = v.as_chunks::<8>();
+    let (wide, last) = nibbles.split_at((16 * v_wide.len()).min(nibbles.len()));
+    add_tiles::<16, 8>(&mut sums, wide, v_wide.as_flattened(), |tile, r, c| {
+        let word =
+            u32::from_le_bytes([tile[4 * r], tile[4 * r + 1], tile[4 * r + 2], tile[4 * r + 3]]);
+        nibble(word, c, 4)
+    });
+    add_tiles::<8, 4>(&mut sums, last, v_last, |tile, r, c| {
+        nibble(u16::from_le_bytes([tile[2 * r], tile[2 * r + 1]]) as u32, c, 2)
+    });
+    sums
+}
+
+/// Column `c` of a row's word, whose nibbles `k` and `k + half` are columns `2k` and `2k + 1`.
+fn nibble(word: u32, c: usize, half: usize) -> i32 {
+    ((word >> (4 * (c / 2 + half * (c % 2)))) & 15) as i32 - 8
+}
+
+/// Adds the products of tiles of `BYTES` bytes and `COLUMNS` columns.
 #[inline(always)]
-fn tiles4(
+fn add_tiles<const BYTES: usize, const COLUMNS: usize>(
     sums: &mut [i32; 4],
     weights: &[u8],
     v: &[i16],
-    weight: impl Fn(&[u8; 16], usize, usize) -> i32,
+    weight: impl Fn(&[u8; BYTES], usize, usize) -> i32,
 ) {
-    for (tile, v) in weights.as_chunks::<16>().0.iter().zip(v.as_chunks::<4>().0) {
+    for (tile, v) in weights.as_chunks().0.iter().zip(v.as_chunks::<COLUMNS>().0) {
         for (r, sum) in sums.iter_mut().enumerate() {
             for (c, v) in v.iter().enumerate() {
-                *sum = sum.wrapping_add(weight(tile, r, c) * *v as i32);
+                *sum = sum.wrapping_add(weight(tile, r, c).wrapping_mul(*v as i32));
             }
         }
     }

@@ -10,9 +10,9 @@ mod lstm;
 mod rnn;
 
 use crate::blob::format::BLOCK;
-use crate::kernels::{self, Row};
+use crate::kernels::{self, Row, Tiles};
 
-/// How weights are laid out inside a block. Any packing gives the same result on every target;
+/// How 8-bit weights are laid out inside a block. Any packing gives the same result on every target;
 /// each is fastest on the cores it is named for.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,22 @@ pub enum Packing {
 pub enum WeightType {
     /// 8 bits, one scale per row and matrix.
     Int8 = 1,
+    /// 16 bits, one scale per row and matrix.
+    Int16 = 2,
+    /// 4 bits, one scale per row, matrix and group of 32 columns.
+    Int4 = 3,
+}
+
+impl Tiles {
+    pub(crate) const fn new(packing: Packing, weight_type: WeightType) -> Self {
+        match (weight_type, packing) {
+            (WeightType::Int8, Packing::Plain) => Self::Int8Plain,
+            (WeightType::Int8, Packing::Dsp) => Self::Int8Dsp,
+            (WeightType::Int8, Packing::Helium) => Self::Int8Helium,
+            (WeightType::Int16, _) => Self::Int16,
+            (WeightType::Int4, _) => Self::Int4,
+        }
+    }
 }
 
 /// What a layer does after its matrix products.
@@ -76,8 +92,8 @@ pub enum LayerKind {
 #[derive(Clone, Copy, Debug)]
 pub struct Layer<'a> {
     pub(crate) kind: LayerKind,
-    pub(crate) packing: Packing,
     pub(crate) weight_type: WeightType,
+    pub(crate) tiles: Tiles,
     pub(crate) shift: u8,
     pub(crate) inputs: usize,
     pub(crate) units: usize,
@@ -143,10 +159,10 @@ impl<'a> Layer<'a> {
             }
     }
 
-    /// Bytes of the layer's packed weights.
-    /// `None` if they would not fit an address space of 32 bits.
+    /// Bytes of the layer's packed weights. `None` if they would not fit 32 bits.
     pub(crate) const fn weight_bytes(
         kind: LayerKind,
+        tiles: Tiles,
         inputs: usize,
         units: usize,
     ) -> Option<usize> {
@@ -157,7 +173,8 @@ impl<'a> Layer<'a> {
         };
         let recurrent = if matches!(kind, LayerKind::Dense(_)) { 0 } else { padded(units) };
         // Widths are at most 2^15, so only the last product can overflow 32 bits.
-        (padded(units) * gates).checked_mul(padded(inputs) + recurrent)
+        let block = tiles.bytes(padded(inputs)) + tiles.bytes(recurrent);
+        (padded(units) / BLOCK * gates).checked_mul(block)
     }
 
     /// Words of memory that hold the layer's output and what it remembers.
@@ -212,13 +229,13 @@ impl<'a> Layer<'a> {
     }
 
     fn blocks(&self) -> Blocks<'a> {
-        Blocks { packing: self.packing, rows: self.rows.as_chunks().0, weights: self.weights }
+        Blocks { tiles: self.tiles, rows: self.rows.as_chunks().0, weights: self.weights }
     }
 }
 
 /// The layer's blocks of four rows, in order.
 struct Blocks<'a> {
-    packing: Packing,
+    tiles: Tiles,
     rows: &'a [[Row; BLOCK]],
     weights: &'a [u8],
 }
@@ -230,14 +247,14 @@ impl Blocks<'_> {
     /// the answer is zero.
     #[inline(always)]
     fn next<const N: usize>(&mut self, x: &[i16], h: &[i16]) -> [[i32; BLOCK]; N] {
-        let bytes = N * BLOCK * (x.len() + h.len());
+        let bytes = N * (self.tiles.bytes(x.len()) + self.tiles.bytes(h.len()));
         let (Some((rows, more_rows)), Some((weights, more_weights))) =
             (self.rows.split_first_chunk(), self.weights.split_at_checked(bytes))
         else {
             return [[0; BLOCK]; N];
         };
         (self.rows, self.weights) = (more_rows, more_weights);
-        kernels::affine(self.packing, rows, weights, x, h)
+        kernels::affine(self.tiles, rows, weights, x, h)
     }
 }
 
