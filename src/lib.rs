@@ -7,7 +7,9 @@ pub mod blob;
 mod embed;
 mod error;
 pub mod fixed;
-mod kernels;
+// Not part of the interface: the boards compare a target's kernels with the portable ones.
+#[doc(hidden)]
+pub mod kernels;
 mod layers;
 mod model;
 

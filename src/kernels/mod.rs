@@ -4,13 +4,13 @@
 //! for every layout; a file per architecture gives the same bits faster for the layout made for
 //! it, and leaves the others to the portable one.
 
-mod portable;
+pub mod portable;
 
 /// How the weights of a block of four rows are laid out: number format and packing.
 ///
 /// A *tile* covers four columns (eight where it says so) of the four rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tiles {
+pub enum Tiles {
     /// `i8`, row after row.
     Int8Plain,
     /// `i16` = even row + 256 × odd row, four columns of rows 0 and 1, then of rows 2 and 3.
@@ -26,11 +26,11 @@ pub(crate) enum Tiles {
 }
 
 /// Columns that share a scale in [`Tiles::Int4`].
-pub(crate) const GROUP: usize = 32;
+pub const GROUP: usize = 32;
 
 impl Tiles {
     /// Bytes of the tiles of `columns` columns (a multiple of four).
-    pub(crate) const fn bytes(self, columns: usize) -> usize {
+    pub const fn bytes(self, columns: usize) -> usize {
         match self {
             Self::Int8Plain | Self::Int8Dsp | Self::Int8Helium => 4 * columns,
             Self::Int16 => 8 * columns,
@@ -52,7 +52,7 @@ pub type Row = [u8; 8];
 /// `weights` holds, block after block, the tiles of `x`'s columns, then those of `h`'s. Lengths of
 /// `x` and `h` are multiples of four, and `weights` is as long as [`Tiles::bytes`] says. Sums wrap.
 #[inline(always)]
-pub(crate) fn affine<const N: usize>(
+pub fn affine<const N: usize>(
     tiles: Tiles,
     rows: &[[Row; 4]; N],
     weights: &[u8],

@@ -3,7 +3,8 @@
 use super::{GROUP, Row, Tiles};
 use crate::fixed::scale;
 
-pub(super) fn affine<const N: usize>(
+/// [`affine`](super::affine) for every packing.
+pub fn affine<const N: usize>(
     tiles: Tiles,
     rows: &[[Row; 4]; N],
     mut weights: &[u8],
