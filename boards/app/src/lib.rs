@@ -1,2 +1,9 @@
-//! Firmware logic that knows no board.
+//! The firmware's logic that knows no board: what a board gives it are traits of `embedded-io`.
 #![no_std]
+
+#[cfg(test)]
+extern crate alloc;
+
+mod serve;
+
+pub use serve::{Cost, Error, Meter, Network, serve};

@@ -1,36 +1,79 @@
 //! What the QEMU boards share: start-up, input and output, instruction and stack counts, faults.
+//!
+//! A board's firmware is a filter: it reads samples on QEMU's standard input and answers on its
+//! standard output, as [`gatelet_app::serve`] says. Exit status 0 means that every sample was
+//! answered; 101 is a panic, 102 a fault, both explained on standard error.
 #![no_std]
 
+mod console;
 mod measure;
 
 use core::panic::PanicInfo;
 
-#[cfg(target_arch = "arm")]
-pub use cortex_m_rt::entry;
-pub use measure::Meter;
-#[cfg(target_arch = "riscv32")]
-pub use riscv_rt::entry;
-pub use semihosting;
+#[doc(hidden)]
+pub use gatelet_app::Network;
+use semihosting::{eprintln, io, process};
 
-/// Says what went wrong and ends QEMU with exit status 101, so that the host sees it.
-#[panic_handler]
-fn panic(info: &PanicInfo<'_>) -> ! {
-    semihosting::eprintln!("{info}");
-    semihosting::process::exit(101)
+#[cfg(target_arch = "arm")]
+#[doc(hidden)]
+pub use cortex_m_rt::entry;
+#[cfg(target_arch = "riscv32")]
+#[doc(hidden)]
+pub use riscv_rt::entry;
+
+/// The firmware that runs `$net`, a type of `gatelet::include_model!`.
+#[macro_export]
+macro_rules! firmware {
+    ($net:ident) => {
+        impl $crate::Network<{ $net::INPUTS }, { $net::OUTPUTS }> for $net {
+            fn step(&mut self, x: &[i16; $net::INPUTS]) -> &[i16; $net::OUTPUTS] {
+                self.step(x)
+            }
+            fn state(&self) -> &[u32] {
+                self.state()
+            }
+            fn reset(&mut self) {
+                self.reset();
+            }
+        }
+
+        #[$crate::entry]
+        fn main() -> ! {
+            $crate::run(&mut $net::new())
+        }
+    };
 }
 
-/// A fault ends QEMU too, with exit status 102.
+/// Answers all of standard input and ends QEMU.
+///
+/// # Panics
+/// If standard input is not as [`gatelet_app::serve`] wants it.
+pub fn run<const INPUTS: usize, const OUTPUTS: usize>(
+    net: &mut impl Network<INPUTS, OUTPUTS>,
+) -> ! {
+    let meter = measure::Meter::new();
+    let mut input = console::Console(io::stdin().expect("semihosting"));
+    let mut output = console::Console(io::stdout().expect("semihosting"));
+    gatelet_app::serve(net, &meter, &mut input, &mut output).expect("samples on standard input");
+    process::exit(0)
+}
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    eprintln!("{info}");
+    process::exit(101)
+}
+
 #[cfg(target_arch = "arm")]
 #[cortex_m_rt::exception]
 unsafe fn HardFault(frame: &cortex_m_rt::ExceptionFrame) -> ! {
-    semihosting::eprintln!("hard fault at {:#010x}", frame.pc());
-    semihosting::process::exit(102)
+    eprintln!("hard fault at {:#010x}", frame.pc());
+    process::exit(102)
 }
 
-/// A trap ends QEMU too, with exit status 102.
 #[cfg(target_arch = "riscv32")]
 #[unsafe(export_name = "ExceptionHandler")]
-fn exception(_: &riscv_rt::TrapFrame) -> ! {
-    semihosting::eprintln!("trap");
-    semihosting::process::exit(102)
+fn exception(frame: &riscv_rt::TrapFrame) -> ! {
+    eprintln!("trap, called from {:#010x}", frame.ra);
+    process::exit(102)
 }

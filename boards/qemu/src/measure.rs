@@ -10,14 +10,7 @@ use core::mem::size_of;
 use core::ptr::{read_volatile, with_exposed_provenance_mut, write_volatile};
 use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
 
-/// What a piece of work cost.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Cost {
-    /// Instructions executed.
-    pub instructions: u32,
-    /// Bytes of stack, the caller's frame left out.
-    pub stack: u32,
-}
+use gatelet_app::Cost;
 
 /// The instrument, with what calibration found.
 pub struct Meter {
@@ -33,25 +26,34 @@ impl Meter {
     /// When a count is off by one or more, as it is without `-icount shift=7`.
     #[expect(clippy::new_without_default, reason = "starts a timer")]
     pub fn new() -> Self {
-        let scale = counter::start();
-        let mut meter = Self { scale, idle: 0 };
-        meter.idle = meter.cost(|| ()).instructions;
-        let spin = |n| meter.cost(|| spin(n)).instructions;
+        let mut meter = Self { scale: counter::start(), idle: 0 };
+        meter.idle = meter.observe(&mut || ()).instructions;
+        let spin = |n| meter.observe(&mut || spin(n)).instructions;
         for n in [1, 2, 3, 1000, 100_000] {
             let extra = spin(n + 1000) - spin(n);
             assert_eq!(extra, 2000, "instructions miscounted: QEMU needs -icount shift=7");
         }
-        assert_eq!(meter.cost(seven).instructions, 7, "instructions of a call miscounted");
+        let exact = meter.observe(&mut seven).instructions;
+        assert_eq!(exact, 7, "instructions of a call miscounted");
         meter
     }
 
-    /// The instructions (calls inside included, the return from `work` not) and the stack of `work`.
+    /// Instructions (the final return left out) and stack of `work`.
+    fn observe(&self, work: &mut dyn FnMut()) -> Cost {
+        let (ticks, stack) = observe(work);
+        Cost { instructions: self.scale.instructions(ticks) - self.idle, stack }
+    }
+}
+
+impl gatelet_app::Meter for Meter {
+    /// Some five instructions of handing `work` over and its result back are included.
     ///
     /// # Panics
     /// When `work` uses more than [`PAINTED`] bytes of stack, or all that is left.
-    pub fn cost(&self, mut work: impl FnMut()) -> Cost {
-        let (ticks, stack) = observe(&mut work);
-        Cost { instructions: self.scale.instructions(ticks) - self.idle, stack }
+    fn cost<R>(&self, work: impl FnOnce() -> R) -> (R, Cost) {
+        let (mut work, mut result) = (Some(work), None);
+        let cost = self.observe(&mut || result = work.take().map(|work| work()));
+        (result.expect("work is done"), cost)
     }
 }
 

@@ -1,0 +1,149 @@
+//! Runs a network on the samples of a stream of bytes and answers with all that it computed.
+//!
+//! Both streams are little-endian and without padding:
+//!
+//! | input | |
+//! |---|---|
+//! | `samples: u32` | then for each sample |
+//! | `steps: u32` | then for each step |
+//! | `x: [i16; INPUTS]` | the quantized features |
+//!
+//! | output | for each step of each sample |
+//! |---|---|
+//! | `y: [i16; OUTPUTS]` | |
+//! | `state: [u32; _]` | the state after the step, as long as the model says |
+//! | `instructions: u32`, `stack: u32` | see [`Cost`] |
+//!
+//! Every sample starts from the zero state. Nothing is buffered, so RAM stays small. All boards are
+//! little-endian, so numbers go out as they lie in memory.
+
+use embedded_io::{Read, Write};
+
+/// A network as `gatelet::include_model!` defines it.
+pub trait Network<const INPUTS: usize, const OUTPUTS: usize> {
+    /// One step.
+    fn step(&mut self, x: &[i16; INPUTS]) -> &[i16; OUTPUTS];
+    /// What is remembered.
+    fn state(&self) -> &[u32];
+    /// Back to the zero state.
+    fn reset(&mut self);
+}
+
+/// What a step cost on the board.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cost {
+    /// Instructions executed.
+    pub instructions: u32,
+    /// Bytes of stack used.
+    pub stack: u32,
+}
+
+/// What can measure work on a board.
+pub trait Meter {
+    /// Does `work` once and says what it cost.
+    fn cost<R>(&self, work: impl FnOnce() -> R) -> (R, Cost);
+}
+
+/// What ended a service early.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Error {
+    /// The input ended in the middle, or could not be read.
+    Input,
+    /// The output could not be written.
+    Output,
+}
+
+/// Runs `net` on every sample of `input`, measuring every step.
+///
+/// # Errors
+/// If the input does not follow the format or the output is refused.
+pub fn serve<const INPUTS: usize, const OUTPUTS: usize>(
+    net: &mut impl Network<INPUTS, OUTPUTS>,
+    meter: &impl Meter,
+    input: &mut impl Read,
+    output: &mut impl Write,
+) -> Result<(), Error> {
+    for _ in 0..read(input)? {
+        net.reset();
+        for _ in 0..read(input)? {
+            let mut x = [0i16; INPUTS];
+            input.read_exact(bytemuck::cast_slice_mut(&mut x)).map_err(|_| Error::Input)?;
+            let (y, cost) = meter.cost(|| net.step(&x));
+            let mut put = |bytes: &[u8]| output.write_all(bytes).map_err(|_| Error::Output);
+            put(bytemuck::cast_slice(y))?;
+            put(bytemuck::cast_slice(net.state()))?;
+            put(&cost.instructions.to_le_bytes())?;
+            put(&cost.stack.to_le_bytes())?;
+        }
+    }
+    output.flush().map_err(|_| Error::Output)
+}
+
+fn read(input: &mut impl Read) -> Result<u32, Error> {
+    let mut bytes = [0; 4];
+    input.read_exact(&mut bytes).map_err(|_| Error::Input)?;
+    Ok(u32::from_le_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    /// Two inputs, one output: their running sum.
+    #[derive(Default)]
+    struct Sum {
+        sum: [u32; 1],
+        y: [i16; 1],
+    }
+
+    impl Network<2, 1> for Sum {
+        fn step(&mut self, x: &[i16; 2]) -> &[i16; 1] {
+            self.y = [x[0] + x[1]];
+            self.sum[0] = self.sum[0].wrapping_add_signed(self.y[0].into());
+            &self.y
+        }
+        fn state(&self) -> &[u32] {
+            &self.sum
+        }
+        fn reset(&mut self) {
+            *self = Self::default();
+        }
+    }
+
+    struct Sundial;
+
+    impl Meter for Sundial {
+        fn cost<R>(&self, work: impl FnOnce() -> R) -> (R, Cost) {
+            (work(), Cost { instructions: 7, stack: 8 })
+        }
+    }
+
+    fn answer(mut input: &[u8]) -> Result<Vec<u8>, Error> {
+        let mut output = Vec::new();
+        serve(&mut Sum::default(), &Sundial, &mut input, &mut output).map(|()| output)
+    }
+
+    /// Two samples, of two steps and one.
+    const INPUT: [u8; 24] = [
+        2, 0, 0, 0, 2, 0, 0, 0, 1, 0, 2, 0, 3, 0, 4, 1, 1, 0, 0, 0, 0xFF, 0xFF, 0xFE, 0xFF,
+    ];
+
+    #[test]
+    fn every_step_is_answered_and_every_sample_starts_afresh() {
+        let expected: [[u8; 14]; 3] = [
+            [3, 0, 3, 0, 0, 0, 7, 0, 0, 0, 8, 0, 0, 0],
+            [7, 1, 10, 1, 0, 0, 7, 0, 0, 0, 8, 0, 0, 0],
+            [0xFD, 0xFF, 0xFD, 0xFF, 0xFF, 0xFF, 7, 0, 0, 0, 8, 0, 0, 0],
+        ];
+        assert_eq!(answer(&INPUT).unwrap(), expected.concat());
+    }
+
+    #[test]
+    fn truncated_input_is_an_error() {
+        for length in 0..INPUT.len() {
+            assert_eq!(answer(&INPUT[..length]), Err(Error::Input), "{length} bytes");
+        }
+    }
+}
