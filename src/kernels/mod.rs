@@ -4,7 +4,14 @@
 //! for every layout; a file per architecture gives the same bits faster for the layout made for
 //! it, and leaves the others to the portable one.
 
+#[cfg(kernel = "dsp")]
+mod dsp;
 pub mod portable;
+
+#[cfg(kernel = "dsp")]
+use dsp as selected;
+#[cfg(not(any(kernel = "dsp")))]
+use portable as selected;
 
 /// How the weights of a block of four rows are laid out: number format and packing.
 ///
@@ -59,5 +66,5 @@ pub fn affine<const N: usize>(
     x: &[i16],
     h: &[i16],
 ) -> [[i32; 4]; N] {
-    portable::affine(tiles, rows, weights, x, h)
+    selected::affine(tiles, rows, weights, x, h)
 }
