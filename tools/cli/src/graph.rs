@@ -1,0 +1,524 @@
+//! The float graph that every importer produces and everything else reads.
+//!
+//! A [`Graph`] is an ordered stack of layers in one convention, whatever the
+//! framework called things:
+//!
+//! - matrices are row-major `[gate * units + unit][input]`;
+//! - gates are ordered `i f g o` (LSTM) and `z r n` (GRU);
+//! - a GRU's update gate keeps: `h' = z*h + (1-z)*n`;
+//! - biases of the input and the recurrent product are added up wherever the
+//!   equations allow it.
+//!
+//! Weights are `f64`: importers fold normalization layers into them, and the
+//! fold must not round.
+
+use anyhow::{Result, bail, ensure};
+
+/// A row-major matrix.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Matrix {
+    rows: usize,
+    cols: usize,
+    values: Vec<f64>,
+}
+
+impl Matrix {
+    /// A `[rows][cols]` matrix from its row-major values.
+    ///
+    /// # Panics
+    /// If `values` does not hold `rows * cols` numbers.
+    pub fn new(rows: usize, cols: usize, values: Vec<f64>) -> Self {
+        assert_eq!(values.len(), rows * cols, "a {rows} x {cols} matrix");
+        Self { rows, cols, values }
+    }
+
+    /// The `[n][n]` matrix with `diagonal` on its diagonal.
+    pub fn diagonal(diagonal: &[f64]) -> Self {
+        let n = diagonal.len();
+        let mut values = vec![0.0; n * n];
+        for (i, &d) in diagonal.iter().enumerate() {
+            values[i * n + i] = d;
+        }
+        Self::new(n, n, values)
+    }
+
+    /// Number of rows (outputs).
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns (inputs).
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Row `r`, `cols` long.
+    pub fn row(&self, r: usize) -> &[f64] {
+        &self.values[r * self.cols..][..self.cols]
+    }
+
+    /// All values, row after row.
+    pub fn values(&self) -> &[f64] {
+        &self.values
+    }
+
+    /// This matrix times a vector of `cols` numbers.
+    fn times(&self, x: &[f64]) -> Vec<f64> {
+        let dot = |r| self.row(r).iter().zip(x).map(|(w, x)| w * x).sum();
+        (0..self.rows).map(dot).collect()
+    }
+
+    /// Multiplies every column by its factor.
+    fn scale_columns(&mut self, factors: &[f64]) {
+        for row in self.values.chunks_exact_mut(self.cols) {
+            row.iter_mut().zip(factors).for_each(|(w, f)| *w *= f);
+        }
+    }
+
+    /// Multiplies every row by its factor.
+    fn scale_rows(&mut self, factors: &[f64]) {
+        for (row, f) in self.values.chunks_exact_mut(self.cols).zip(factors) {
+            row.iter_mut().for_each(|w| *w *= f);
+        }
+    }
+}
+
+/// What a dense layer does to `W x + b`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    Linear,
+    /// `max(0, z)`.
+    Relu,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// `1 / (1 + exp(-z))`.
+    Sigmoid,
+    /// `exp(z_i) / sum_j exp(z_j)`; only on the last layer.
+    Softmax,
+}
+
+/// What a simple recurrent layer does to its pre-activation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RnnActivation {
+    /// Hyperbolic tangent.
+    Tanh,
+    /// `max(0, z)`.
+    Relu,
+}
+
+/// `y = activation(W x + b)`, step by step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dense {
+    /// `[units][inputs]`.
+    pub weights: Matrix,
+    /// `[units]`.
+    pub bias: Vec<f64>,
+    /// Applied to the sum.
+    pub activation: Activation,
+}
+
+/// `h' = activation(W x + U h + b)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rnn {
+    /// `W`: `[units][inputs]`.
+    pub input: Matrix,
+    /// `U`: `[units][units]`.
+    pub recurrent: Matrix,
+    /// `[units]`.
+    pub bias: Vec<f64>,
+    /// Applied to the sum.
+    pub activation: RnnActivation,
+}
+
+/// `i, f, o = sigmoid(W x + U h + b)`, `g = tanh(W x + U h + b)`,
+/// `c' = f*c + i*g`, `h' = o*tanh(c')`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lstm {
+    /// `W`: `[4 * units][inputs]`, gates `i f g o`.
+    pub input: Matrix,
+    /// `U`: `[4 * units][units]`, gates `i f g o`.
+    pub recurrent: Matrix,
+    /// `[4 * units]`, gates `i f g o`.
+    pub bias: Vec<f64>,
+}
+
+/// Where a GRU applies its reset gate.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reset {
+    /// To the state, before the recurrent product (Cho 2014, Keras 1):
+    /// `n = tanh(W_n x + b_n + U_n (r*h))`.
+    Before,
+    /// To the recurrent product (cuDNN, PyTorch, Keras' default):
+    /// `n = tanh(W_n x + b_n + r*(U_n h + recurrent_bias))`.
+    After {
+        /// `[units]`: the bias inside the parentheses.
+        recurrent_bias: Vec<f64>,
+    },
+}
+
+/// `z, r = sigmoid(W x + U h + b)`, `n` as in [`Reset`], `h' = z*h + (1-z)*n`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gru {
+    /// `W`: `[3 * units][inputs]`, gates `z r n`.
+    pub input: Matrix,
+    /// `U`: `[3 * units][units]`, gates `z r n`.
+    pub recurrent: Matrix,
+    /// `[3 * units]`, gates `z r n`.
+    pub bias: Vec<f64>,
+    /// Which of the two forms this is.
+    pub reset: Reset,
+}
+
+impl Gru {
+    /// The reset-after form, from the two biases frameworks keep: that of the
+    /// input and that of the recurrent product, `[3 * units]` each, `z r n`.
+    pub fn reset_after(
+        input: Matrix,
+        recurrent: Matrix,
+        bias: Vec<f64>,
+        recurrent_bias: Vec<f64>,
+    ) -> Self {
+        let mut bias = bias;
+        let mut recurrent_bias = recurrent_bias;
+        // The gates z and r only ever see the sum.
+        let of_candidate = recurrent_bias.split_off(recurrent_bias.len() / 3 * 2);
+        bias.iter_mut().zip(recurrent_bias).for_each(|(b, r)| *b += r);
+        Self { input, recurrent, bias, reset: Reset::After { recurrent_bias: of_candidate } }
+    }
+}
+
+/// What a layer computes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// Fully connected.
+    Dense(Dense),
+    /// Simple recurrent.
+    Rnn(Rnn),
+    /// Long short-term memory.
+    Lstm(Lstm),
+    /// Gated recurrent unit.
+    Gru(Gru),
+}
+
+impl Op {
+    /// The matrix that meets the layer's input.
+    pub fn input_matrix(&self) -> &Matrix {
+        match self {
+            Self::Dense(l) => &l.weights,
+            Self::Rnn(l) => &l.input,
+            Self::Lstm(l) => &l.input,
+            Self::Gru(l) => &l.input,
+        }
+    }
+
+    /// The matrix that meets the layer's own last output, if it is recurrent.
+    pub fn recurrent_matrix(&self) -> Option<&Matrix> {
+        match self {
+            Self::Dense(_) => None,
+            Self::Rnn(l) => Some(&l.recurrent),
+            Self::Lstm(l) => Some(&l.recurrent),
+            Self::Gru(l) => Some(&l.recurrent),
+        }
+    }
+
+    /// The bias of the pre-activations, as long as the input matrix has rows.
+    pub fn bias(&self) -> &[f64] {
+        match self {
+            Self::Dense(l) => &l.bias,
+            Self::Rnn(l) => &l.bias,
+            Self::Lstm(l) => &l.bias,
+            Self::Gru(l) => &l.bias,
+        }
+    }
+
+    /// The input matrix and its bias, to fold a normalization into.
+    fn input_mut(&mut self) -> (&mut Matrix, &mut Vec<f64>) {
+        match self {
+            Self::Dense(l) => (&mut l.weights, &mut l.bias),
+            Self::Rnn(l) => (&mut l.input, &mut l.bias),
+            Self::Lstm(l) => (&mut l.input, &mut l.bias),
+            Self::Gru(l) => (&mut l.input, &mut l.bias),
+        }
+    }
+
+    /// Rows of the input matrix per unit: 1, or the number of gates.
+    pub fn gates(&self) -> usize {
+        match self {
+            Self::Dense(_) | Self::Rnn(_) => 1,
+            Self::Lstm(_) => 4,
+            Self::Gru(_) => 3,
+        }
+    }
+
+    /// The kind of layer, for messages.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Dense(_) => "Dense",
+            Self::Rnn(_) => "RNN",
+            Self::Lstm(_) => "LSTM",
+            Self::Gru(_) => "GRU",
+        }
+    }
+}
+
+/// One layer of the stack.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layer {
+    /// The name the framework knows it by.
+    pub name: String,
+    /// What it computes.
+    pub op: Op,
+}
+
+impl Layer {
+    /// Features it takes at a step.
+    pub fn inputs(&self) -> usize {
+        self.op.input_matrix().cols()
+    }
+
+    /// Values it gives at a step.
+    pub fn units(&self) -> usize {
+        self.op.input_matrix().rows() / self.op.gates()
+    }
+
+    /// Weights and biases.
+    pub fn parameters(&self) -> usize {
+        let recurrent = self.op.recurrent_matrix().map_or(0, |m| m.values().len());
+        let inner_bias = match &self.op {
+            Op::Gru(Gru { reset: Reset::After { recurrent_bias }, .. }) => recurrent_bias.len(),
+            _ => 0,
+        };
+        self.op.input_matrix().values().len() + recurrent + self.op.bias().len() + inner_bias
+    }
+
+    /// Refuses shapes that do not fit each other and numbers that are none.
+    fn validate(&self) -> Result<()> {
+        let (name, units, gates) = (&self.name, self.units(), self.op.gates());
+        ensure!(
+            units > 0 && self.inputs() > 0,
+            "layer `{name}` has no weights: every layer needs at least one input and one unit"
+        );
+        ensure!(
+            self.op.input_matrix().rows() == gates * units && self.op.bias().len() == gates * units,
+            "layer `{name}`: weights for {} rows and {} biases do not make whole units of {gates} rows",
+            self.op.input_matrix().rows(),
+            self.op.bias().len(),
+        );
+        if let Some(recurrent) = self.op.recurrent_matrix() {
+            ensure!(
+                (recurrent.rows(), recurrent.cols()) == (gates * units, units),
+                "layer `{name}`: recurrent weights are [{}, {}], expected [{}, {units}]",
+                recurrent.rows(),
+                recurrent.cols(),
+                gates * units,
+            );
+        }
+        let mut inner_bias: &[f64] = &[];
+        if let Op::Gru(Gru { reset: Reset::After { recurrent_bias }, .. }) = &self.op {
+            ensure!(
+                recurrent_bias.len() == units,
+                "layer `{name}`: {} recurrent biases, expected {units}",
+                recurrent_bias.len()
+            );
+            inner_bias = recurrent_bias;
+        }
+        let recurrent = self.op.recurrent_matrix().map_or(&[][..], Matrix::values);
+        let mut all = [self.op.input_matrix().values(), recurrent, self.op.bias(), inner_bias]
+            .into_iter()
+            .flatten();
+        ensure!(
+            all.all(|w| w.is_finite()),
+            "layer `{name}` has a weight that is NaN or infinite: the training diverged, use an earlier checkpoint"
+        );
+        Ok(())
+    }
+}
+
+/// When the model answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Once, after the last step (Keras: `return_sequences=False`).
+    Last,
+    /// At every step (Keras: `return_sequences=True`).
+    EveryStep,
+}
+
+/// A stack of layers, each fed by the one before it. Every state starts at zero.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Graph {
+    /// The layers in order; never empty, sizes fit, softmax only at the end.
+    pub layers: Vec<Layer>,
+    /// When the output counts.
+    pub output: Output,
+    /// What the importer assumed or dropped: one sentence each, for the user.
+    pub notes: Vec<String>,
+}
+
+impl Graph {
+    /// Features the model takes at a step.
+    pub fn inputs(&self) -> usize {
+        self.layers[0].inputs()
+    }
+
+    /// Values the model gives at a step.
+    pub fn outputs(&self) -> usize {
+        self.layers[self.layers.len() - 1].units()
+    }
+
+    /// Weights and biases of all layers.
+    pub fn parameters(&self) -> usize {
+        self.layers.iter().map(Layer::parameters).sum()
+    }
+}
+
+/// A per-feature `scale * x + offset` on its way into a neighbouring layer.
+struct Affine {
+    name: String,
+    scale: Vec<f64>,
+    offset: Vec<f64>,
+}
+
+/// Stacks layers, folding normalizations and activations into them exactly.
+pub struct GraphBuilder {
+    width: usize,
+    layers: Vec<Layer>,
+    pending: Option<Affine>,
+    notes: Vec<String>,
+}
+
+impl GraphBuilder {
+    /// An empty stack over `inputs` features.
+    pub fn new(inputs: usize) -> Self {
+        Self { width: inputs, layers: Vec::new(), pending: None, notes: Vec::new() }
+    }
+
+    /// Values the stack gives so far.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Adds a layer.
+    ///
+    /// # Errors
+    /// If its shapes contradict each other or the layer before it, a weight is
+    /// not finite, or it follows a softmax.
+    pub fn layer(&mut self, name: impl Into<String>, op: Op) -> Result<()> {
+        let mut layer = Layer { name: name.into(), op };
+        layer.validate()?;
+        ensure!(
+            layer.inputs() == self.width,
+            "layer `{}` takes {} inputs but is given {}",
+            layer.name,
+            layer.inputs(),
+            self.width
+        );
+        if let Some(Layer { name, op: Op::Dense(Dense { activation: Activation::Softmax, .. }) }) =
+            self.layers.last()
+        {
+            bail!(
+                "layer `{name}` is a softmax inside the network, before `{}`; \
+                 gatelet takes a softmax only at the end",
+                layer.name
+            );
+        }
+        if let Some(Affine { scale, offset, .. }) = self.pending.take() {
+            // W (s x + o) + b = (W s) x + (b + W o)
+            let (weights, bias) = layer.op.input_mut();
+            let moved = weights.times(&offset);
+            bias.iter_mut().zip(moved).for_each(|(b, m)| *b += m);
+            weights.scale_columns(&scale);
+        }
+        self.width = layer.units();
+        self.layers.push(layer);
+        Ok(())
+    }
+
+    /// Applies an activation that stands alone: fused into a linear dense
+    /// layer right before it, else as a dense layer with identity weights.
+    ///
+    /// # Errors
+    /// As [`layer`](Self::layer).
+    pub fn activation(&mut self, name: impl Into<String>, activation: Activation) -> Result<()> {
+        if activation == Activation::Linear {
+            return Ok(());
+        }
+        if let Some(dense) = self.linear_end() {
+            dense.activation = activation;
+            return Ok(());
+        }
+        let weights = Matrix::diagonal(&vec![1.0; self.width]);
+        let bias = vec![0.0; self.width];
+        self.layer(name, Op::Dense(Dense { weights, bias, activation }))
+    }
+
+    /// Applies `scale[k] * x[k] + offset[k]`: folded into a linear dense layer
+    /// right before it, else into the layer after it.
+    ///
+    /// # Errors
+    /// If it does not fit the width, or a number is not finite.
+    pub fn affine(
+        &mut self,
+        name: impl Into<String>,
+        scale: Vec<f64>,
+        offset: Vec<f64>,
+    ) -> Result<()> {
+        let name = name.into();
+        ensure!(
+            scale.len() == self.width && offset.len() == self.width,
+            "layer `{name}` normalizes {} features but is given {}",
+            scale.len(),
+            self.width
+        );
+        ensure!(
+            scale.iter().chain(&offset).all(|v| v.is_finite()),
+            "layer `{name}` has a mean, variance or factor that is NaN or infinite"
+        );
+        if let Some(before) = &mut self.pending {
+            let both = before.scale.iter_mut().zip(&mut before.offset);
+            for ((s0, o0), (s, o)) in both.zip(scale.iter().zip(&offset)) {
+                (*s0, *o0) = (s * *s0, s * *o0 + o);
+            }
+        } else if let Some(dense) = self.linear_end() {
+            dense.weights.scale_rows(&scale);
+            for (b, (s, o)) in dense.bias.iter_mut().zip(scale.iter().zip(&offset)) {
+                *b = s * *b + o;
+            }
+        } else {
+            self.pending = Some(Affine { name, scale, offset });
+        }
+        Ok(())
+    }
+
+    /// Something the user should know.
+    pub fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+
+    /// The finished graph.
+    ///
+    /// # Errors
+    /// If there is no layer.
+    pub fn finish(mut self, output: Output) -> Result<Graph> {
+        if let Some(Affine { name, scale, offset }) = self.pending.take() {
+            let weights = Matrix::diagonal(&scale);
+            self.layer(
+                name,
+                Op::Dense(Dense { weights, bias: offset, activation: Activation::Linear }),
+            )?;
+        }
+        ensure!(!self.layers.is_empty(), "the model has no layer with weights");
+        Ok(Graph { layers: self.layers, output, notes: self.notes })
+    }
+
+    /// The dense layer at the end, if it has no activation yet and nothing
+    /// else comes after it.
+    fn linear_end(&mut self) -> Option<&mut Dense> {
+        match (&self.pending, self.layers.last_mut()) {
+            (None, Some(Layer { op: Op::Dense(dense), .. })) => {
+                (dense.activation == Activation::Linear).then_some(dense)
+            }
+            _ => None,
+        }
+    }
+}

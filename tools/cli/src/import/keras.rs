@@ -1,0 +1,547 @@
+//! Keras models: `.keras` archives (Keras 3) and whole-model `.h5` files
+//! (Keras 2 and 3).
+//!
+//! Both describe the layers as JSON and keep their variables in HDF5. Keras
+//! stores matrices as `[input][gate * units + unit]`, gates `i f c o` and
+//! `z r h`, which is this crate's order once transposed.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::Cursor;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use zip::ZipArchive;
+
+use super::hdf5::Group;
+use super::{MAX_PARAMETERS, Tensor, read_capped};
+use crate::graph::{
+    Activation, Dense, Graph, GraphBuilder, Gru, Lstm, Matrix, Op, Output, Reset, Rnn,
+    RnnActivation,
+};
+
+/// Layers this module takes, for the message that refuses another.
+const ACCEPTED: &str = "SimpleRNN, LSTM, GRU, Dense, TimeDistributed(Dense), Activation, ReLU, Softmax, \
+     Normalization, BatchNormalization, Rescaling, Dropout and its variants, Masking and nested models";
+
+/// Imports a `.keras` archive.
+pub(super) fn from_archive(bytes: &[u8]) -> Result<Graph> {
+    let mut archive = ZipArchive::new(Cursor::new(bytes))
+        .context("it is not a Keras 3 archive; save it with model.save(\"model.keras\")")?;
+    let mut member = |name: &str| {
+        let file = archive.by_name(name).with_context(|| format!("the archive has no {name}"))?;
+        read_capped(file).with_context(|| format!("cannot unpack {name}"))
+    };
+    let model =
+        serde_json::from_slice(&member("config.json")?).context("config.json is damaged")?;
+    let weights =
+        Group::open(member("model.weights.h5")?).context("cannot read model.weights.h5")?;
+    let layers = weights.group("layers")?.context("model.weights.h5 has no group `layers`")?;
+    Importer::run(&model, Layout::Archive, layers.tensors()?)
+}
+
+/// Imports a whole-model `.h5` file.
+pub(super) fn from_h5(bytes: Vec<u8>) -> Result<Graph> {
+    let root = Group::open(bytes)?;
+    let config = root.text("model_config")?.context(
+        "the file holds weights but not the model; save the whole model, with model.save(\"model.h5\")",
+    )?;
+    let model = serde_json::from_str(&config).context("its model_config is damaged")?;
+    let weights = root.group("model_weights")?.context("the file has no group `model_weights`")?;
+    Importer::run(&model, Layout::WholeModel, weights.tensors()?)
+}
+
+/// How a file names variables.
+#[derive(Clone, Copy)]
+enum Layout {
+    /// By class and position: `lstm_1/cell/vars/0`.
+    Archive,
+    /// By layer and variable name: `my_lstm/.../lstm_cell/kernel:0`.
+    WholeModel,
+}
+
+/// Where the variables of one layer are.
+struct Site<'a> {
+    /// The layer's name and class, for messages.
+    name: &'a str,
+    class: &'a str,
+    /// [`Layout::Archive`]: the path of its group, with a slash at the end.
+    group: String,
+    /// [`Layout::WholeModel`]: the outermost nested model that contains it.
+    outer: Option<&'a str>,
+}
+
+struct Importer {
+    layout: Layout,
+    tensors: BTreeMap<String, Tensor>,
+    builder: GraphBuilder,
+    /// Whether the value so far is a sequence, `[batch, time, features]`.
+    sequence: bool,
+}
+
+impl Importer {
+    fn run(model: &Value, layout: Layout, tensors: Vec<Tensor>) -> Result<Graph> {
+        let layers = chain(model)?;
+        let features = input_features(model, &layers)?;
+        let mut importer = Self {
+            layout,
+            tensors: tensors.into_iter().map(|t| (t.name.clone(), t)).collect(),
+            builder: GraphBuilder::new(features),
+            sequence: true,
+        };
+        importer.model(model, "", None)?;
+        if let Some(name) = importer.tensors.keys().next() {
+            bail!("weights `{name}` belong to no layer of the model; the file is damaged");
+        }
+        let output = if importer.sequence { Output::EveryStep } else { Output::Last };
+        importer.builder.finish(output)
+    }
+
+    /// Adds the layers of a model, or of one nested in it.
+    fn model<'a>(&mut self, model: &'a Value, prefix: &str, outer: Option<&'a str>) -> Result<()> {
+        let groups = group_names(model)?;
+        for layer in chain(model)? {
+            let (name, class) = (name(layer)?, class(layer)?);
+            let group = format!("{prefix}{}/", groups[name]);
+            if is_model(class) {
+                self.model(layer, &format!("{group}layers/"), outer.or(Some(name)))?;
+            } else {
+                let site = Site { name, class, group, outer };
+                self.layer(&layer["config"], &site)
+                    .with_context(|| format!("layer `{name}` ({class})"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds one layer.
+    fn layer(&mut self, config: &Value, site: &Site<'_>) -> Result<()> {
+        match site.class {
+            "InputLayer"
+            | "Dropout"
+            | "SpatialDropout1D"
+            | "GaussianDropout"
+            | "GaussianNoise"
+            | "AlphaDropout"
+            | "ActivityRegularization" => Ok(()),
+            "Masking" => {
+                self.builder.note(format!(
+                    "layer `{}` (Masking) is dropped: give padded samples their `lengths` instead",
+                    site.name
+                ));
+                Ok(())
+            }
+            "SimpleRNN" | "LSTM" | "GRU" => self.recurrent(config, site),
+            "Dense" => self.dense(config, site),
+            "TimeDistributed" => {
+                let inner = &config["layer"];
+                ensure!(self.sequence, "it needs a sequence; set return_sequences=True before it");
+                let class = class(inner)?;
+                ensure!(!is_model(class), "it wraps a model; expected one layer, such as Dense");
+                let group = format!("{}layer/", site.group);
+                self.layer(&inner["config"], &Site { class, group, ..*site })
+            }
+            "Activation" => {
+                let activation = activation(config, "activation")?;
+                self.builder.activation(site.name, activation)
+            }
+            "Softmax" => {
+                ensure!(self.is_last_axis(&config["axis"]), "its axis must be the last, -1");
+                self.builder.activation(site.name, Activation::Softmax)
+            }
+            "ReLU" => {
+                let plain = |key| matches!(config[key].as_f64(), None | Some(0.0));
+                ensure!(
+                    config["max_value"].is_null() && plain("negative_slope") && plain("threshold"),
+                    "only the plain form max(0, x) is supported, without max_value, negative_slope or threshold"
+                );
+                self.builder.activation(site.name, Activation::Relu)
+            }
+            "Normalization" => self.normalization(config, site),
+            "BatchNormalization" => self.batch_normalization(config, site),
+            "Rescaling" => {
+                let number =
+                    |key| config[key].as_f64().with_context(|| format!("`{key}` is not a number"));
+                let width = self.builder.width();
+                let (scale, offset) =
+                    (vec![number("scale")?; width], vec![number("offset")?; width]);
+                self.builder.affine(site.name, scale, offset)
+            }
+            _ => bail!("this kind of layer is not supported; gatelet takes {ACCEPTED}"),
+        }
+    }
+
+    fn dense(&mut self, config: &Value, site: &Site<'_>) -> Result<()> {
+        let (inputs, units) = (self.builder.width(), units(config)?);
+        let weights = self.variable(site, "", 0, "kernel")?.transposed(units, inputs)?;
+        let bias = self.bias(config, site, "", 1, &[units])?;
+        let activation = activation(config, "activation")?;
+        self.builder.layer(site.name, Op::Dense(Dense { weights, bias, activation }))
+    }
+
+    fn recurrent(&mut self, config: &Value, site: &Site<'_>) -> Result<()> {
+        ensure!(
+            self.sequence,
+            "it needs a sequence; set return_sequences=True on the layer before it"
+        );
+        for option in ["go_backwards", "time_major", "return_state"] {
+            ensure!(!flag(config, option), "{option}=True is not supported; set it to False");
+        }
+        let (inputs, units) = (self.builder.width(), units(config)?);
+        let gates = match site.class {
+            "LSTM" => 4,
+            "GRU" => 3,
+            _ => 1,
+        };
+        let rows = gates * units;
+        let input = self.variable(site, "cell/", 0, "kernel")?.transposed(rows, inputs)?;
+        let recurrent =
+            self.variable(site, "cell/", 1, "recurrent_kernel")?.transposed(rows, units)?;
+        let op = if site.class == "SimpleRNN" {
+            let activation = match activation(config, "activation")? {
+                Activation::Tanh => RnnActivation::Tanh,
+                Activation::Relu => RnnActivation::Relu,
+                other => {
+                    bail!("activation {other:?} is not supported here; gatelet takes tanh and relu")
+                }
+            };
+            let bias = self.bias(config, site, "cell/", 2, &[rows])?;
+            Op::Rnn(Rnn { input, recurrent, bias, activation })
+        } else {
+            expect_text(config, "activation", "tanh")?;
+            expect_text(config, "recurrent_activation", "sigmoid")?;
+            if site.class == "LSTM" {
+                let bias = self.bias(config, site, "cell/", 2, &[rows])?;
+                Op::Lstm(Lstm { input, recurrent, bias })
+            } else {
+                self.gru(config, site, input, recurrent)?
+            }
+        };
+        self.sequence = flag(config, "return_sequences");
+        self.builder.layer(site.name, op)
+    }
+
+    fn gru(
+        &mut self,
+        config: &Value,
+        site: &Site<'_>,
+        input: Matrix,
+        recurrent: Matrix,
+    ) -> Result<Op> {
+        let rows = input.rows();
+        // Files older than the option have the older form.
+        if !flag(config, "reset_after") {
+            let bias = self.bias(config, site, "cell/", 2, &[rows])?;
+            return Ok(Op::Gru(Gru { input, recurrent, bias, reset: Reset::Before }));
+        }
+        let mut bias = self.bias(config, site, "cell/", 2, &[2, rows])?;
+        let recurrent_bias = bias.split_off(rows);
+        Ok(Op::Gru(Gru::reset_after(input, recurrent, bias, recurrent_bias)))
+    }
+
+    fn normalization(&mut self, config: &Value, site: &Site<'_>) -> Result<()> {
+        let statistic = |importer: &mut Self, index, role: &str| -> Result<Vec<f64>> {
+            let values = match &config[role] {
+                Value::Null => importer.variable(site, "", index, role)?.values,
+                given => {
+                    numbers(given).with_context(|| format!("`{role}` is not a list of numbers"))?
+                }
+            };
+            let width = importer.builder.width();
+            match values[..] {
+                [one] => Ok(vec![one; width]),
+                _ => Ok(values),
+            }
+        };
+        let mean = statistic(self, 0, "mean")?;
+        let variance = statistic(self, 1, "variance")?;
+        ensure!(
+            mean.len() == self.builder.width() && variance.len() == mean.len(),
+            "it normalizes {} values but is given {} features; gatelet takes axis=-1 and axis=None",
+            mean.len(),
+            self.builder.width()
+        );
+        // Keras divides by no less than its epsilon.
+        let deviation = variance.iter().map(|v| v.sqrt().max(1e-7));
+        let (scale, offset) = if flag(config, "invert") {
+            (deviation.collect(), mean)
+        } else {
+            deviation.zip(&mean).map(|(d, m)| (1.0 / d, -m / d)).unzip()
+        };
+        self.builder.affine(site.name, scale, offset)
+    }
+
+    fn batch_normalization(&mut self, config: &Value, site: &Site<'_>) -> Result<()> {
+        ensure!(self.is_last_axis(&config["axis"]), "its axis must be the last, -1");
+        let epsilon = config["epsilon"].as_f64().context("`epsilon` is not a number")?;
+        let width = self.builder.width();
+        let mut index = 0;
+        let mut next = |importer: &mut Self, role| {
+            let variable = importer.variable(site, "", index, role)?;
+            index += 1;
+            variable.vector(width)
+        };
+        let gamma = if flag(config, "scale") { next(self, "gamma")? } else { vec![1.0; width] };
+        let beta = if flag(config, "center") { next(self, "beta")? } else { vec![0.0; width] };
+        let mean = next(self, "moving_mean")?;
+        let variance = next(self, "moving_variance")?;
+        let scale: Vec<_> =
+            gamma.iter().zip(&variance).map(|(g, v)| g / (v + epsilon).sqrt()).collect();
+        let moved = mean.iter().zip(&scale).map(|(m, s)| m * s);
+        let offset = beta.iter().zip(moved).map(|(b, m)| b - m).collect();
+        self.builder.affine(site.name, scale, offset)
+    }
+
+    /// Takes a variable out of the file: by position in the part `part` of the
+    /// layer, or by name.
+    fn variable(
+        &mut self,
+        site: &Site<'_>,
+        part: &str,
+        index: usize,
+        role: &str,
+    ) -> Result<Tensor> {
+        let path = match self.layout {
+            Layout::Archive => Some(format!("{}{part}vars/{index}", site.group)),
+            Layout::WholeModel => {
+                self.tensors.keys().find(|path| is_variable(path, site, role)).cloned()
+            }
+        };
+        path.and_then(|path| self.tensors.remove(&path)).with_context(|| {
+            format!("the file has no weights `{role}` for it; the file is damaged")
+        })
+    }
+
+    /// The bias, flattened; zeros if the layer has none.
+    fn bias(
+        &mut self,
+        config: &Value,
+        site: &Site<'_>,
+        part: &str,
+        index: usize,
+        shape: &[usize],
+    ) -> Result<Vec<f64>> {
+        if !config["use_bias"].as_bool().unwrap_or(true) {
+            return Ok(vec![0.0; shape.iter().product()]);
+        }
+        let bias = self.variable(site, part, index, "bias")?;
+        bias.expect_shape(shape)?;
+        Ok(bias.values)
+    }
+
+    /// Whether an axis (a number, or a list of one) is the features'.
+    fn is_last_axis(&self, axis: &Value) -> bool {
+        let last = if self.sequence { 2 } else { 1 };
+        let axis = axis.as_array().and_then(|list| list.first()).unwrap_or(axis);
+        matches!(axis.as_i64(), Some(a) if a == -1 || a == last)
+    }
+}
+
+/// Whether `path` is the variable `role` of the layer at `site`.
+fn is_variable(path: &str, site: &Site<'_>, role: &str) -> bool {
+    let mut parts = path.split('/');
+    let last = parts.next_back().unwrap_or_default();
+    last.strip_suffix(":0").unwrap_or(last) == role
+        && parts.next() == Some(site.outer.unwrap_or(site.name))
+        && (site.outer.is_none() || parts.any(|part| part == site.name))
+}
+
+fn is_model(class: &str) -> bool {
+    matches!(class, "Sequential" | "Functional" | "Model")
+}
+
+/// The layers of a model in the order they are stored.
+fn stored_layers(model: &Value) -> Result<&[Value]> {
+    let class = class(model)?;
+    ensure!(
+        is_model(class),
+        "the model is a `{class}`; expected a Sequential or Functional model, not a subclass"
+    );
+    let layers = &model["config"]["layers"];
+    Ok(layers.as_array().context("the model's description has no list of layers")?)
+}
+
+/// The layers of a model in the order they compute.
+fn chain(model: &Value) -> Result<Vec<&Value>> {
+    let layers = stored_layers(model)?;
+    if class(model)? == "Sequential" {
+        return Ok(layers.iter().collect());
+    }
+    let by_name = layers.iter().map(|layer| Ok((name(layer)?, layer)));
+    let by_name = by_name.collect::<Result<HashMap<_, _>>>()?;
+    let only = |end: &str| {
+        let mut names = HashSet::new();
+        references(&model["config"][end], &mut names);
+        let mut names = names.into_iter();
+        match (names.next(), names.next()) {
+            (Some(name), None) => Ok(name),
+            _ => bail!(
+                "the model must have exactly one of {end}; gatelet takes one input and one output"
+            ),
+        }
+    };
+    let (first, mut at) = (only("input_layers")?, only("output_layers")?);
+    let mut order = Vec::new();
+    loop {
+        ensure!(order.len() < layers.len(), "the layers of the model form a circle at `{at}`");
+        let layer = by_name.get(at).with_context(|| format!("the model has no layer `{at}`"))?;
+        order.push(*layer);
+        let calls = layer["inbound_nodes"].as_array().map_or(&[][..], Vec::as_slice);
+        ensure!(
+            calls.len() <= 1,
+            "layer `{at}` is used {} times; gatelet takes a plain stack",
+            calls.len()
+        );
+        let mut sources = HashSet::new();
+        calls.iter().for_each(|call| references(call, &mut sources));
+        let mut sources = sources.into_iter();
+        match (sources.next(), sources.next()) {
+            (None, _) if at == first => break,
+            (Some(source), None) => at = source,
+            _ => bail!(
+                "layer `{at}` does not have exactly one input; gatelet takes a plain stack of layers"
+            ),
+        }
+    }
+    ensure!(
+        order.len() == layers.len(),
+        "the model has branches; gatelet takes a plain stack of layers"
+    );
+    order.reverse();
+    Ok(order)
+}
+
+/// Collects the layers whose outputs are mentioned in `value`: as
+/// `["name", 0, 0]` (Keras 2) or `{"keras_history": ["name", 0, 0]}` (Keras 3).
+fn references<'a>(value: &'a Value, names: &mut HashSet<&'a str>) {
+    match value {
+        Value::Array(list) => match &list[..] {
+            [Value::String(name), Value::Number(_), Value::Number(_), rest @ ..] => {
+                names.insert(name);
+                rest.iter().for_each(|value| references(value, names));
+            }
+            _ => list.iter().for_each(|value| references(value, names)),
+        },
+        Value::Object(fields) => {
+            // A mask comes with the layer's own input.
+            let fields = fields.iter().filter(|(key, _)| *key != "mask");
+            fields.for_each(|(_, value)| references(value, names));
+        }
+        _ => {}
+    }
+}
+
+/// The group that holds each layer's variables in an archive: the class in
+/// snake case, numbered from the second of its kind on.
+fn group_names(model: &Value) -> Result<HashMap<&str, String>> {
+    let mut seen = HashMap::new();
+    let mut groups = HashMap::new();
+    for layer in stored_layers(model)? {
+        let class = snake_case(class(layer)?);
+        let count = seen.entry(class.clone()).or_insert(0);
+        let group = if *count == 0 { class } else { format!("{class}_{count}") };
+        *count += 1;
+        ensure!(
+            groups.insert(name(layer)?, group).is_none(),
+            "two layers are called `{}`",
+            name(layer)?
+        );
+    }
+    Ok(groups)
+}
+
+/// `SimpleRNN` to `simple_rnn`, as Keras does it.
+fn snake_case(class: &str) -> String {
+    let letters: Vec<char> = class.chars().collect();
+    let mut snake = String::new();
+    for (i, &letter) in letters.iter().enumerate() {
+        let after_lower = i > 0 && letters[i - 1].is_ascii_lowercase();
+        let before_lower = letters.get(i + 1).is_some_and(char::is_ascii_lowercase);
+        if i > 0 && letter.is_ascii_uppercase() && (after_lower || before_lower) {
+            snake.push('_');
+        }
+        snake.push(letter.to_ascii_lowercase());
+    }
+    snake
+}
+
+/// Features of a step, from whichever place this version of Keras keeps the
+/// shape of the input.
+fn input_features(model: &Value, layers: &[&Value]) -> Result<usize> {
+    let first = *layers.first().context("the model has no layers")?;
+    let shape = [
+        &first["config"]["batch_shape"],
+        &first["config"]["batch_input_shape"],
+        &model["config"]["build_input_shape"],
+        &model["build_config"]["input_shape"],
+    ];
+    if let (true, true) = (shape.iter().all(|s| s.is_null()), is_model(class(first)?)) {
+        return input_features(first, &chain(first)?);
+    }
+    let shape = shape.into_iter().find_map(Value::as_array).context(
+        "the model has no input shape; call it once on data, or give it an Input layer, before saving",
+    )?;
+    match &shape[..] {
+        [_, _, features]
+            if features.as_u64().is_some_and(|n| (1..=MAX_PARAMETERS as u64).contains(&n)) =>
+        {
+            Ok(features.as_u64().unwrap_or_default() as usize)
+        }
+        _ => bail!(
+            "the model's input shape is {}; expected [batch, time, features] with a fixed number of features",
+            Value::from(shape.clone())
+        ),
+    }
+}
+
+fn name(layer: &Value) -> Result<&str> {
+    let name = layer["config"]["name"].as_str();
+    name.context("a layer of the model's description has no name")
+}
+
+fn class(layer: &Value) -> Result<&str> {
+    layer["class_name"].as_str().context("a layer of the model's description has no class")
+}
+
+fn flag(config: &Value, key: &str) -> bool {
+    config[key].as_bool().unwrap_or(false)
+}
+
+fn units(config: &Value) -> Result<usize> {
+    match config["units"].as_u64() {
+        Some(units) if (1..=MAX_PARAMETERS as u64).contains(&units) => Ok(units as usize),
+        _ => bail!("its number of units is {}; expected 1 or more", config["units"]),
+    }
+}
+
+fn expect_text(config: &Value, key: &str, expected: &str) -> Result<()> {
+    ensure!(
+        config[key] == expected,
+        "{key} {} is not supported; gatelet takes \"{expected}\"",
+        config[key]
+    );
+    Ok(())
+}
+
+fn activation(config: &Value, key: &str) -> Result<Activation> {
+    Ok(match config[key].as_str() {
+        Some("linear") => Activation::Linear,
+        Some("relu") => Activation::Relu,
+        Some("tanh") => Activation::Tanh,
+        Some("sigmoid") => Activation::Sigmoid,
+        Some("softmax") => Activation::Softmax,
+        _ => bail!(
+            "{key} {} is not supported; gatelet takes linear, relu, tanh, sigmoid and softmax",
+            config[key]
+        ),
+    })
+}
+
+/// A number or nested lists of numbers, flattened.
+fn numbers(value: &Value) -> Option<Vec<f64>> {
+    match value {
+        Value::Array(list) => {
+            list.iter().map(numbers).collect::<Option<Vec<_>>>().map(|l| l.concat())
+        }
+        _ => Some(vec![value.as_f64()?]),
+    }
+}

@@ -1,0 +1,342 @@
+//! PyTorch state dicts in `.safetensors` files.
+//!
+//! A state dict names and shapes its weights but not what surrounds them, so:
+//!
+//! - `X.weight_ih_l0`, `X.weight_hh_l0` (and `l1`, ...) are an `nn.LSTM`,
+//!   `nn.GRU` or `nn.RNN`, told apart by the rows of `weight_hh`: 4, 3 or 1
+//!   times its columns. `X.weight_ih` without `_l0` is the cell of that kind.
+//! - `X.weight` with two dimensions is an `nn.Linear`.
+//! - Recurrent modules come first, then linear ones, each in the order of
+//!   their names (`fc2` before `fc10`).
+//! - An `nn.RNN` uses tanh. The last linear module has no activation: PyTorch
+//!   classifiers give logits. The answer is that of the last step.
+//!
+//! What differs is said in a TOML file beside it, `model.toml` for
+//! `model.safetensors`; every key is optional:
+//!
+//! ```toml
+//! layers = ["lstm", "fc1", "fc2"]  # the order
+//! output = "every-step"            # or "last"
+//!
+//! [activation]                     # required for a linear layer inside
+//! fc1 = "relu"
+//! fc2 = "softmax"
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use half::{bf16, f16};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use serde::Deserialize;
+
+use super::{Budget, Tensor};
+use crate::graph::{
+    Activation, Dense, Graph, GraphBuilder, Gru, Lstm, Op, Output, Rnn, RnnActivation,
+};
+
+/// Largest header read, in bytes.
+const MAX_HEADER: u64 = 1 << 20;
+/// Largest TOML file read, in bytes.
+const MAX_TOML: u64 = 1 << 16;
+
+/// Imports a state dict; `path` tells where a TOML file may be.
+pub(super) fn from_state_dict(path: &Path, bytes: Vec<u8>) -> Result<Graph> {
+    let toml = path.with_extension("toml");
+    let hints = if toml.exists() { Some(Hints::read(&toml)?) } else { None };
+    let modules = modules(&bytes)?;
+    let assumed = hints.is_none();
+    assemble(modules, hints.unwrap_or_default(), assumed, &toml)
+}
+
+/// The TOML file.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Hints {
+    layers: Option<Vec<String>>,
+    output: Option<OutputHint>,
+    #[serde(default)]
+    activation: BTreeMap<String, ActivationHint>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum OutputHint {
+    Last,
+    EveryStep,
+}
+
+#[derive(Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ActivationHint {
+    Linear,
+    Relu,
+    Tanh,
+    Sigmoid,
+    Softmax,
+}
+
+impl Hints {
+    fn read(path: &Path) -> Result<Self> {
+        let in_context = || format!("cannot use {}", path.display());
+        let size = path.metadata().with_context(in_context)?.len();
+        ensure!(size <= MAX_TOML, "{} has {size} bytes; expected a few lines", path.display());
+        let text = std::fs::read_to_string(path).with_context(in_context)?;
+        toml::from_str(&text).with_context(in_context)
+    }
+}
+
+/// A module of the state dict: its variables by name.
+type Module = BTreeMap<String, Tensor>;
+
+/// Groups the file's tensors by module; a bare module has the empty name.
+fn modules(bytes: &[u8]) -> Result<BTreeMap<String, Module>> {
+    let header = bytes.first_chunk().map(|length| u64::from_le_bytes(*length));
+    ensure!(
+        header.is_some_and(|length| length <= MAX_HEADER),
+        "it is not a safetensors file; write it with safetensors.torch.save_file(model.state_dict(), ...)"
+    );
+    let file =
+        SafeTensors::deserialize(bytes).context("it is not a safetensors file or it is damaged")?;
+    let mut budget = Budget::default();
+    let mut modules: BTreeMap<String, Module> = BTreeMap::new();
+    for (name, view) in file.iter() {
+        let (module, variable) = name.rsplit_once('.').unwrap_or(("", name));
+        let shape = view.shape().to_vec();
+        budget.take(name, &shape)?;
+        let values = floats(&view).with_context(|| format!("cannot read weights `{name}`"))?;
+        let tensor = Tensor { name: name.to_owned(), shape, values };
+        modules.entry(module.to_owned()).or_default().insert(variable.to_owned(), tensor);
+    }
+    Ok(modules)
+}
+
+fn floats(view: &TensorView<'_>) -> Result<Vec<f64>> {
+    let data = view.data();
+    macro_rules! decode {
+        ($from:ty) => {{
+            const SIZE: usize = size_of::<$from>();
+            let (numbers, _) = data.as_chunks::<SIZE>();
+            numbers.iter().map(|b| f64::from(<$from>::from_le_bytes(*b))).collect()
+        }};
+    }
+    Ok(match view.dtype() {
+        Dtype::F64 => decode!(f64),
+        Dtype::F32 => decode!(f32),
+        Dtype::F16 => decode!(f16),
+        Dtype::BF16 => decode!(bf16),
+        other => {
+            bail!("its type is {other:?}; expected floats (of a BatchNorm, fold it before saving)")
+        }
+    })
+}
+
+/// Whether the module is one of the recurrent ones.
+fn is_recurrent(module: &Module) -> bool {
+    module.keys().any(|variable| variable.starts_with("weight_hh"))
+}
+
+/// A name whose numbers sort by value.
+fn sort_key(name: &str) -> String {
+    let mut key = String::new();
+    for part in name.split_inclusive(|c: char| !c.is_ascii_digit()) {
+        let digits = part.trim_end_matches(|c: char| !c.is_ascii_digit());
+        key.extend([&format!("{digits:0>20}"), &part[digits.len()..]]);
+    }
+    key
+}
+
+/// Stacks the modules.
+fn assemble(
+    mut modules: BTreeMap<String, Module>,
+    hints: Hints,
+    assumed: bool,
+    toml: &Path,
+) -> Result<Graph> {
+    let order = match &hints.layers {
+        Some(layers) => {
+            let unlisted = modules.keys().find(|&name| !layers.contains(name));
+            if let Some(name) = unlisted {
+                bail!(
+                    "module `{name}` is not in `layers` of {}; list every module once",
+                    toml.display()
+                );
+            }
+            layers.clone()
+        }
+        None => {
+            let mut order: Vec<_> = modules.keys().cloned().collect();
+            order.sort_by_key(|name| (!is_recurrent(&modules[name]), sort_key(name)));
+            order
+        }
+    };
+    if let Some(name) = hints.activation.keys().find(|&name| !order.contains(name)) {
+        bail!("[activation] of {} names `{name}`, which is no module of the file", toml.display());
+    }
+
+    let mut builder: Option<GraphBuilder> = None;
+    for (position, name) in order.iter().enumerate() {
+        let module = modules.remove(name).with_context(|| {
+            format!("`layers` of {} names `{name}` twice or wrongly", toml.display())
+        })?;
+        let hint = hints.activation.get(name).copied();
+        let is_inner = position + 1 < order.len();
+        let layers = if is_recurrent(&module) {
+            recurrent(name, module, hint)?
+        } else {
+            ensure!(
+                hint.is_some() || !is_inner,
+                "the file does not say which activation follows `{name}`; add to {}: \
+                 [activation] {name} = \"relu\" (or linear, tanh, sigmoid)",
+                toml.display()
+            );
+            vec![linear(name, module, hint.unwrap_or(ActivationHint::Linear))?]
+        };
+        for (name, op) in layers {
+            let builder =
+                builder.get_or_insert_with(|| GraphBuilder::new(op.input_matrix().cols()));
+            builder.layer(name, op).with_context(|| {
+                format!(
+                    "taken in the order {}; give another with `layers` in {}",
+                    order.join(", "),
+                    toml.display()
+                )
+            })?;
+        }
+    }
+    let mut builder = builder.context("the file holds no weights")?;
+    if assumed {
+        builder.note(format!(
+            "assumed, for want of {}: layers in the order {}, the answer that of the last step, \
+             no softmax after the last, tanh in an nn.RNN",
+            toml.display(),
+            order.join(", ")
+        ));
+    }
+    builder.finish(match hints.output {
+        Some(OutputHint::EveryStep) => Output::EveryStep,
+        Some(OutputHint::Last) | None => Output::Last,
+    })
+}
+
+/// An `nn.Linear`.
+fn linear(name: &str, mut module: Module, activation: ActivationHint) -> Result<(String, Op)> {
+    let weight = module.remove("weight");
+    let weight = weight.with_context(|| unknown(name, &module))?;
+    let [units, inputs] = weight.shape[..] else {
+        bail!(
+            "weights `{}` have shape {:?}, which is no Linear layer; gatelet takes nn.RNN, nn.LSTM, nn.GRU, \
+             their cells and nn.Linear (fold normalizations and convert others before saving)",
+            weight.name,
+            weight.shape
+        );
+    };
+    let bias = match module.remove("bias") {
+        Some(bias) => bias.vector(units)?,
+        None => vec![0.0; units],
+    };
+    ensure!(module.is_empty(), unknown(name, &module));
+    let weights = weight.matrix(units, inputs)?;
+    let activation = match activation {
+        ActivationHint::Linear => Activation::Linear,
+        ActivationHint::Relu => Activation::Relu,
+        ActivationHint::Tanh => Activation::Tanh,
+        ActivationHint::Sigmoid => Activation::Sigmoid,
+        ActivationHint::Softmax => Activation::Softmax,
+    };
+    Ok((name.to_owned(), Op::Dense(Dense { weights, bias, activation })))
+}
+
+/// The layers of an `nn.RNN`, `nn.LSTM` or `nn.GRU`, or the one of a cell.
+fn recurrent(
+    name: &str,
+    mut module: Module,
+    hint: Option<ActivationHint>,
+) -> Result<Vec<(String, Op)>> {
+    let is_cell = module.contains_key("weight_hh");
+    let count =
+        if is_cell { 1 } else { module.keys().filter(|v| v.starts_with("weight_hh_l")).count() };
+    let mut layers = Vec::new();
+    for layer in 0..count {
+        let suffix = if is_cell { String::new() } else { format!("_l{layer}") };
+        let mut take = |variable: &str| module.remove(&format!("{variable}{suffix}"));
+        let (Some(weight_ih), Some(weight_hh)) = (take("weight_ih"), take("weight_hh")) else {
+            bail!(unknown(name, &module));
+        };
+        let biases = (take("bias_ih"), take("bias_hh"));
+        let full_name = match (name, count) {
+            ("", 1) => "rnn".to_owned(),
+            ("", _) => format!("l{layer}"),
+            (_, 1) => name.to_owned(),
+            _ => format!("{name}.l{layer}"),
+        };
+        let op = cell(weight_ih, weight_hh, biases, hint)
+            .with_context(|| format!("layer `{full_name}`"))?;
+        layers.push((full_name, op));
+    }
+    ensure!(module.is_empty(), unknown(name, &module));
+    Ok(layers)
+}
+
+/// One recurrent layer; its kind follows from the shape of `weight_hh`.
+fn cell(
+    mut weight_ih: Tensor,
+    mut weight_hh: Tensor,
+    biases: (Option<Tensor>, Option<Tensor>),
+    hint: Option<ActivationHint>,
+) -> Result<Op> {
+    let ([rows, inputs], [_, units]) = (&weight_ih.shape[..], &weight_hh.shape[..]) else {
+        bail!("weights `{}` and `{}` must have two dimensions", weight_ih.name, weight_hh.name);
+    };
+    let (rows, inputs, units) = (*rows, *inputs, *units);
+    let gates = if units > 0 && rows % units == 0 { rows / units } else { 0 };
+    ensure!(
+        matches!(gates, 1 | 3 | 4),
+        "weights `{}` of shape {:?} are no RNN, GRU or LSTM, which have 1, 3 or 4 times as many rows as columns",
+        weight_hh.name,
+        weight_hh.shape
+    );
+    ensure!(
+        hint.is_none() || gates == 1,
+        "[activation] does not apply to an LSTM or GRU; remove it"
+    );
+
+    let bias = |bias: Option<Tensor>| bias.map_or_else(|| Ok(vec![0.0; rows]), |b| b.vector(rows));
+    let (mut bias_ih, mut bias_hh) = (bias(biases.0)?, bias(biases.1)?);
+    if gates == 3 {
+        // Gates r z n there, z r n here.
+        for values in [&mut weight_ih.values, &mut weight_hh.values, &mut bias_ih, &mut bias_hh] {
+            let gate = values.len() / 3;
+            values[..2 * gate].rotate_left(gate);
+        }
+    }
+    let input = weight_ih.matrix(rows, inputs)?;
+    let recurrent = weight_hh.matrix(rows, units)?;
+    if gates == 3 {
+        return Ok(Op::Gru(Gru::reset_after(input, recurrent, bias_ih, bias_hh)));
+    }
+    let bias = bias_ih.iter().zip(bias_hh).map(|(ih, hh)| ih + hh).collect();
+    if gates == 4 {
+        // Gates i f g o, as here.
+        return Ok(Op::Lstm(Lstm { input, recurrent, bias }));
+    }
+    let activation = match hint {
+        None | Some(ActivationHint::Tanh) => RnnActivation::Tanh,
+        Some(ActivationHint::Relu) => RnnActivation::Relu,
+        Some(_) => bail!("an nn.RNN has the activation \"tanh\" or \"relu\""),
+    };
+    Ok(Op::Rnn(Rnn { input, recurrent, bias, activation }))
+}
+
+/// Why a module is refused: the variable gatelet does not know, or misses.
+fn unknown(name: &str, module: &Module) -> String {
+    match module.keys().next() {
+        Some(variable) => format!(
+            "module `{name}` has `{variable}`, which gatelet does not take; it takes nn.RNN, nn.LSTM and nn.GRU \
+             (one direction, no proj_size), their cells and nn.Linear"
+        ),
+        None => format!("module `{name}` lacks some of its weights; the file is damaged"),
+    }
+}

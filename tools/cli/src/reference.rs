@@ -1,0 +1,342 @@
+//! What the network computes, in float64: the yardstick of every blob.
+//!
+//! Eight sequences advance together, one in each lane, so that a weight is
+//! loaded once for eight products. The order of every sum is fixed and the
+//! transcendental functions are `libm`'s, so the same model and data give the
+//! same bits on every machine, however many threads share the work.
+
+use indicatif::ProgressBar;
+use rayon::prelude::*;
+
+use crate::data::Sequences;
+use crate::graph::{Activation, Graph, Layer, Matrix, Op, Reset, RnnActivation};
+
+/// Sequences that advance together.
+const LANES: usize = 8;
+
+/// One value of every sequence in a group.
+type Lane = [f64; LANES];
+
+/// What a [`Visitor`] sees: one layer, at one step of one sequence.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    /// Which sequence.
+    pub sample: usize,
+    /// Which of its steps, from 0.
+    pub step: usize,
+    /// Which layer, from 0.
+    pub layer: usize,
+    /// What the layer was given, `[inputs]`.
+    pub input: &'a [f64],
+    /// Its cell state after the step, `[units]`; empty but for an LSTM.
+    pub cell: &'a [f64],
+    /// What it gave, `[units]`.
+    pub output: &'a [f64],
+}
+
+/// Watches a forward pass.
+pub trait Visitor: Send {
+    /// Called after every layer, at every step that counts. The steps of a
+    /// sequence come in order; those of different sequences alternate.
+    fn visit(&mut self, step: Step<'_>);
+}
+
+/// Watches nothing.
+impl Visitor for () {
+    fn visit(&mut self, _: Step<'_>) {}
+}
+
+/// What one layer remembers after the last step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerState {
+    /// Output of a recurrent layer, `[units]`; empty for a dense one.
+    pub h: Vec<f64>,
+    /// Cell state of an LSTM, `[units]`; else empty.
+    pub c: Vec<f64>,
+}
+
+/// What the network made of one sequence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Response {
+    /// Outputs of every step that counts, `[length][outputs]`.
+    pub outputs: Vec<f64>,
+    /// The state after the last step, a layer each.
+    pub states: Vec<LayerState>,
+}
+
+impl Response {
+    /// Output of the last step, `[outputs]`.
+    pub fn last(&self, outputs: usize) -> &[f64] {
+        &self.outputs[self.outputs.len() - outputs..]
+    }
+}
+
+/// The network's response to every sequence, each from zero state.
+///
+/// # Panics
+/// If the sequences do not have the features the network takes; see
+/// [`Sequences::expect_features`].
+pub fn forward(graph: &Graph, x: &Sequences) -> Vec<Response> {
+    forward_with(graph, x, || (), &ProgressBar::hidden()).0
+}
+
+/// As [`forward`], with visitors: `new` makes one for each group of sequences,
+/// and they are returned in an order that depends on the data alone. `progress`
+/// advances by the number of sequences done.
+///
+/// # Panics
+/// As [`forward`].
+pub fn forward_with<V: Visitor>(
+    graph: &Graph,
+    x: &Sequences,
+    new: impl Fn() -> V + Sync,
+    progress: &ProgressBar,
+) -> (Vec<Response>, Vec<V>) {
+    assert_eq!(graph.inputs(), x.features(), "features of the network and of the data");
+    // Like lengths together: a group lasts as long as its longest member.
+    let mut order: Vec<usize> = (0..x.len()).collect();
+    order.sort_by_key(|&n| x.lengths()[n]);
+    let groups: Vec<_> = order
+        .par_chunks(LANES)
+        .map(|samples| {
+            let mut visitor = new();
+            let responses = Group::new(graph, x, samples).run(&mut visitor);
+            progress.inc(samples.len() as u64);
+            (responses, visitor)
+        })
+        .collect();
+    let (responses, visitors): (Vec<_>, Vec<_>) = groups.into_iter().unzip();
+    let mut responses: Vec<_> = order.into_iter().zip(responses.into_iter().flatten()).collect();
+    responses.sort_by_key(|(n, _)| *n);
+    (responses.into_iter().map(|(_, response)| response).collect(), visitors)
+}
+
+/// Up to [`LANES`] sequences on their way through the network.
+struct Group<'a> {
+    graph: &'a Graph,
+    x: &'a Sequences,
+    samples: &'a [usize],
+    layers: Vec<LayerRun<'a>>,
+}
+
+/// A layer and what it remembers, `[units]` each; `z` and `n` are scratch.
+struct LayerRun<'a> {
+    layer: &'a Layer,
+    h: Vec<Lane>,
+    c: Vec<Lane>,
+    /// Pre-activations, `[gates * units]`.
+    z: Vec<Lane>,
+    /// The candidate's recurrent product in a GRU, `[units]`.
+    n: Vec<Lane>,
+}
+
+impl<'a> Group<'a> {
+    fn new(graph: &'a Graph, x: &'a Sequences, samples: &'a [usize]) -> Self {
+        let layers = graph.layers.iter().map(LayerRun::new).collect();
+        Self { graph, x, samples, layers }
+    }
+
+    fn run(mut self, visitor: &mut impl Visitor) -> Vec<Response> {
+        let lengths: Vec<_> = self.samples.iter().map(|&n| self.x.lengths()[n]).collect();
+        let longest = lengths.iter().copied().max().unwrap_or_default();
+        let outputs = |length| Vec::with_capacity(length * self.graph.outputs());
+        let mut responses: Vec<_> = lengths
+            .iter()
+            .map(|&length| Response { outputs: outputs(length), states: Vec::new() })
+            .collect();
+        let mut input = vec![Lane::default(); self.x.features()];
+        let mut gathered = Gathered::default();
+        for step in 0..longest {
+            for (lane, &n) in
+                self.samples.iter().enumerate().filter(|&(lane, _)| step < lengths[lane])
+            {
+                let features = &self.x.sample(n)[step * input.len()..];
+                input.iter_mut().zip(features).for_each(|(i, &f)| i[lane] = f64::from(f));
+            }
+            for index in 0..self.layers.len() {
+                let (before, rest) = self.layers.split_at_mut(index);
+                let input = before.last().map_or(&input[..], |layer| &layer.h);
+                let layer = &mut rest[0];
+                layer.step(input);
+                for (lane, &sample) in self.samples.iter().enumerate() {
+                    if step < lengths[lane] {
+                        let (input, cell, output) =
+                            gathered.fill(lane, [input, &layer.c, &layer.h]);
+                        visitor.visit(Step { sample, step, layer: index, input, cell, output });
+                    }
+                }
+            }
+            for (lane, response) in responses.iter_mut().enumerate() {
+                if step < lengths[lane] {
+                    let last = &self.layers[self.layers.len() - 1].h;
+                    response.outputs.extend(last.iter().map(|v| v[lane]));
+                }
+                if step + 1 == lengths[lane] {
+                    response.states = self.layers.iter().map(|layer| layer.state(lane)).collect();
+                }
+            }
+        }
+        responses
+    }
+}
+
+/// One lane's values, side by side.
+#[derive(Default)]
+struct Gathered([Vec<f64>; 3]);
+
+impl Gathered {
+    fn fill(&mut self, lane: usize, from: [&[Lane]; 3]) -> (&[f64], &[f64], &[f64]) {
+        for (to, from) in self.0.iter_mut().zip(from) {
+            to.clear();
+            to.extend(from.iter().map(|v| v[lane]));
+        }
+        (&self.0[0], &self.0[1], &self.0[2])
+    }
+}
+
+impl<'a> LayerRun<'a> {
+    fn new(layer: &'a Layer) -> Self {
+        let zeros = |n| vec![Lane::default(); n];
+        let units = layer.units();
+        let cells = if matches!(layer.op, Op::Lstm(_)) { units } else { 0 };
+        let candidates = if matches!(layer.op, Op::Gru(_)) { units } else { 0 };
+        Self {
+            layer,
+            h: zeros(units),
+            c: zeros(cells),
+            z: zeros(units * layer.op.gates()),
+            n: zeros(candidates),
+        }
+    }
+
+    fn state(&self, lane: usize) -> LayerState {
+        let gather = |values: &[Lane]| values.iter().map(|v| v[lane]).collect();
+        let is_recurrent = self.layer.op.recurrent_matrix().is_some();
+        LayerState { h: gather(if is_recurrent { &self.h } else { &[] }), c: gather(&self.c) }
+    }
+
+    /// One step: `x` in, `self.h` out.
+    fn step(&mut self, x: &[Lane]) {
+        let Self { layer, h, c, z, n } = self;
+        let units = h.len();
+        for (z, &b) in z.iter_mut().zip(layer.op.bias()) {
+            *z = [b; LANES];
+        }
+        multiply_add(layer.op.input_matrix(), 0, x, z);
+        match &layer.op {
+            Op::Dense(dense) => {
+                h.copy_from_slice(z);
+                activate(dense.activation, h);
+            }
+            Op::Rnn(rnn) => {
+                multiply_add(&rnn.recurrent, 0, h, z);
+                h.copy_from_slice(z);
+                activate(
+                    match rnn.activation {
+                        RnnActivation::Tanh => Activation::Tanh,
+                        RnnActivation::Relu => Activation::Relu,
+                    },
+                    h,
+                );
+            }
+            Op::Lstm(lstm) => {
+                multiply_add(&lstm.recurrent, 0, h, z);
+                for u in 0..units {
+                    for l in 0..LANES {
+                        let gate = |g: usize| z[g * units + u][l];
+                        let (i, f) = (sigmoid(gate(0)), sigmoid(gate(1)));
+                        let (g, o) = (libm::tanh(gate(2)), sigmoid(gate(3)));
+                        c[u][l] = f * c[u][l] + i * g;
+                        h[u][l] = o * libm::tanh(c[u][l]);
+                    }
+                }
+            }
+            Op::Gru(gru) => {
+                let (gates, candidate) = z.split_at_mut(2 * units);
+                multiply_add(&gru.recurrent, 0, h, gates);
+                gates.iter_mut().flatten().for_each(|v| *v = sigmoid(*v));
+                let (z, r) = gates.split_at(units);
+                match &gru.reset {
+                    Reset::After { recurrent_bias } => {
+                        for (n, &b) in n.iter_mut().zip(recurrent_bias) {
+                            *n = [b; LANES];
+                        }
+                        multiply_add(&gru.recurrent, 2 * units, h, n);
+                        for u in 0..units {
+                            for l in 0..LANES {
+                                candidate[u][l] += r[u][l] * n[u][l];
+                            }
+                        }
+                    }
+                    Reset::Before => {
+                        for u in 0..units {
+                            for l in 0..LANES {
+                                n[u][l] = r[u][l] * h[u][l];
+                            }
+                        }
+                        multiply_add(&gru.recurrent, 2 * units, n, candidate);
+                    }
+                }
+                for u in 0..units {
+                    for l in 0..LANES {
+                        let z = z[u][l];
+                        h[u][l] = z * h[u][l] + (1.0 - z) * libm::tanh(candidate[u][l]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `z += W[first_row..][..z.len()] x`, in every lane.
+fn multiply_add(weights: &Matrix, first_row: usize, x: &[Lane], z: &mut [Lane]) {
+    // Two rows at once share the loads of x and still fit 16 vector registers.
+    let mut rows = z.chunks_exact_mut(2);
+    let mut row = first_row;
+    for pair in &mut rows {
+        let [mut a, mut b] = [pair[0], pair[1]];
+        for ((&wa, &wb), x) in weights.row(row).iter().zip(weights.row(row + 1)).zip(x) {
+            for l in 0..LANES {
+                a[l] += wa * x[l];
+                b[l] += wb * x[l];
+            }
+        }
+        pair.copy_from_slice(&[a, b]);
+        row += 2;
+    }
+    for z in rows.into_remainder() {
+        for (&w, x) in weights.row(row).iter().zip(x) {
+            for l in 0..LANES {
+                z[l] += w * x[l];
+            }
+        }
+    }
+}
+
+fn activate(activation: Activation, values: &mut [Lane]) {
+    let each: fn(f64) -> f64 = match activation {
+        Activation::Linear => return,
+        Activation::Relu => |v| v.max(0.0),
+        Activation::Tanh => libm::tanh,
+        Activation::Sigmoid => sigmoid,
+        Activation::Softmax => return softmax(values),
+    };
+    values.iter_mut().flatten().for_each(|v| *v = each(*v));
+}
+
+fn softmax(values: &mut [Lane]) {
+    for l in 0..LANES {
+        // Relative to the largest, so that no exponential overflows.
+        let largest = values.iter().map(|v| v[l]).fold(f64::NEG_INFINITY, f64::max);
+        let mut sum = 0.0;
+        for v in values.iter_mut() {
+            v[l] = libm::exp(v[l] - largest);
+            sum += v[l];
+        }
+        values.iter_mut().for_each(|v| v[l] /= sum);
+    }
+}
+
+fn sigmoid(v: f64) -> f64 {
+    1.0 / (1.0 + libm::exp(-v))
+}
