@@ -26,6 +26,8 @@ pub use riscv_rt::entry;
 macro_rules! firmware {
     ($net:ident) => {
         impl $crate::Network<{ $net::INPUTS }, { $net::OUTPUTS }> for $net {
+            // A symbol of its own, so that the host can tell the size.
+            #[inline(never)]
             fn step(&mut self, x: &[i16; $net::INPUTS]) -> &[i16; $net::OUTPUTS] {
                 self.step(x)
             }

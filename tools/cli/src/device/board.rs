@@ -1,0 +1,175 @@
+//! The boards, and how their firmware is built and run.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use gatelet::{LayerKind, Model};
+
+use super::elf;
+
+/// Every board. Its crate is the folder of that name in the repository's `boards`.
+pub const BOARDS: [&str; 7] =
+    ["cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55", "riscv32"];
+
+/// Longest that a firmware may run.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+/// A board that QEMU emulates.
+#[derive(Clone, Debug)]
+pub struct Board {
+    /// As on the command line.
+    pub name: &'static str,
+    folder: PathBuf,
+    /// Rust's name of the target.
+    target: String,
+    /// QEMU's program and arguments; the firmware's file comes last.
+    runner: Vec<String>,
+}
+
+/// A board's firmware with a blob inside. While it lives, no other takes its place.
+pub(super) struct Firmware {
+    path: PathBuf,
+    /// Bytes of the engine's code and tables.
+    pub(super) engine_bytes: u64,
+    _lock: File,
+}
+
+impl Board {
+    /// The board of that name.
+    ///
+    /// # Errors
+    /// If there is none, or its crate is not there.
+    pub fn named(name: &str) -> Result<Self> {
+        let Some(name) = BOARDS.into_iter().find(|board| *board == name) else {
+            bail!("there is no board `{name}`; choose one of {}", BOARDS.join(", "));
+        };
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../boards").join(name);
+        let config = fs::read_to_string(folder.join(".cargo/config.toml")).with_context(|| {
+            format!(
+                "{} is not there: run gatelet from a clone of its repository to use a board",
+                folder.display()
+            )
+        })?;
+        let config: toml::Table = config.parse()?;
+        let target = config.get("build").and_then(|build| build.get("target"));
+        let runner = config
+            .get("target")
+            .and_then(|targets| targets.get("cfg(target_os = \"none\")")?.get("runner"));
+        let text = |value: Option<&toml::Value>| {
+            let text = value.and_then(toml::Value::as_str).map(str::to_owned);
+            text.with_context(|| format!("the configuration of {name} lacks a target or runner"))
+        };
+        Ok(Self {
+            name,
+            folder,
+            target: text(target)?,
+            runner: text(runner)?.split_whitespace().map(str::to_owned).collect(),
+        })
+    }
+
+    /// Builds the firmware around the blob `model` in the file `blob`, with the cells it needs.
+    pub(super) fn build(&self, blob: &Path, model: Model<'_>) -> Result<Firmware> {
+        let blob = blob.canonicalize().with_context(|| format!("cannot read {}", blob.display()))?;
+        let folder = self.folder.join("target");
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let lock = File::create(folder.join(".device"))?;
+        lock.lock()?;
+
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+        cargo
+            .args(["build", "--release", "--locked", "--quiet", "--color=never"])
+            .args(["--target-dir", "target", "--no-default-features", "--features"])
+            .arg(features(model))
+            .current_dir(&self.folder)
+            .env("GATELET_MODEL", blob);
+        // They would override the board's own configuration.
+        for variable in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET"] {
+            cargo.env_remove(variable);
+        }
+        let output = cargo.output().context("cannot run cargo: install Rust with rustup")?;
+        let messages = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            !messages.contains("can't find crate for `core`"),
+            "Rust's target for {} is not installed: run `rustup target add {}`",
+            self.name,
+            self.target
+        );
+        ensure!(
+            output.status.success(),
+            "the firmware of {} does not build:\n{}",
+            self.name,
+            messages.trim_end()
+        );
+
+        let path = folder.join(&self.target).join("release").join(format!("gatelet-{}", self.name));
+        let elf = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Firmware { path, engine_bytes: elf::engine_bytes(&elf)?, _lock: lock })
+    }
+
+    /// Runs the firmware on `input` in QEMU and returns what it answered.
+    pub(super) fn run(&self, firmware: &Firmware, input: &[u8]) -> Result<Vec<u8>> {
+        let (qemu, arguments) = self.runner.split_first().context("the runner is empty")?;
+        let mut stdin = tempfile::tempfile()?;
+        stdin.write_all(input)?;
+        stdin.rewind()?;
+        let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
+        let child = Command::new(qemu)
+            .args(arguments)
+            .arg(&firmware.path)
+            .stdin(stdin)
+            .stdout(stdout.try_clone()?)
+            .stderr(stderr.try_clone()?)
+            .spawn();
+        let mut child = match child {
+            Err(error) if error.kind() == ErrorKind::NotFound => bail!(
+                "{qemu} is not installed: run `sudo apt-get install {}`",
+                if qemu.ends_with("-arm") { "qemu-system-arm" } else { "qemu-system-misc" }
+            ),
+            child => child.with_context(|| format!("cannot run {qemu}"))?,
+        };
+
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = child.try_wait()? {
+                break status;
+            }
+            if Instant::now() > deadline {
+                child.kill()?;
+                child.wait()?;
+                bail!("{} did not finish in {} s: give it less input", self.name, PATIENCE.as_secs());
+            }
+            thread::sleep(Duration::from_millis(5));
+        };
+        if !status.success() {
+            let mut messages = String::new();
+            stderr.rewind()?;
+            stderr.read_to_string(&mut messages)?;
+            bail!("the firmware of {} failed ({status}): {}", self.name, messages.trim_end());
+        }
+        let mut answer = Vec::new();
+        stdout.rewind()?;
+        stdout.read_to_end(&mut answer)?;
+        Ok(answer)
+    }
+}
+
+/// The engine's features that `model` needs.
+fn features(model: Model<'_>) -> String {
+    let layers = (0..model.depth()).filter_map(|index| model.layer(index));
+    let mut cells: Vec<_> = layers
+        .filter_map(|layer| match layer.kind() {
+            LayerKind::Rnn(_) => Some("rnn"),
+            LayerKind::Lstm => Some("lstm"),
+            LayerKind::Gru { .. } => Some("gru"),
+            _ => None,
+        })
+        .collect();
+    cells.dedup();
+    cells.join(",")
+}

@@ -1,0 +1,97 @@
+//! A blob on a board: builds the board's firmware around it, runs that in QEMU on real samples, and
+//! compares every output and every state with the host's, bit for bit.
+
+mod board;
+mod elf;
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use gatelet::{Model, Stream};
+use serde::Serialize;
+
+pub use board::{BOARDS, Board};
+
+/// What a run on a board showed.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Name of the board.
+    pub board: &'static str,
+    /// Samples that were run.
+    pub samples: usize,
+    /// True if every output and state of every step equals the host's.
+    pub bit_exact: bool,
+    /// Instructions of the costliest step, exact.
+    pub instructions_per_step: u32,
+    /// Bytes of the engine's code and tables in flash; the blob is not among them.
+    pub engine_text_bytes: u64,
+    /// Bytes of the engine's RAM: state and scratch.
+    pub ram_bytes: usize,
+    /// Most bytes of stack that a step used.
+    pub stack_bytes: u32,
+    /// Instructions of the cheapest step: less than those of the costliest if the input matters.
+    #[serde(skip)]
+    pub least_instructions: u32,
+    /// First sample and step that differ from the host's.
+    #[serde(skip)]
+    pub first_difference: Option<(usize, usize)>,
+}
+
+/// Runs the blob in the file `blob`, which is `model`, on `board`. A sample is its quantized steps,
+/// `[steps][inputs]`.
+///
+/// # Errors
+/// If the firmware cannot be built or run, or does not answer every step; the message says why.
+pub fn run(board: &Board, blob: &Path, model: Model<'_>, samples: &[Vec<i16>]) -> Result<Report> {
+    let firmware = board.build(blob, model)?;
+    let answer = board.run(&firmware, &encode(samples, model.inputs()))?;
+
+    let mut memory = vec![0; model.memory_words()];
+    let mut host = Stream::new(model, &mut memory)?;
+    let mut report = Report {
+        board: board.name,
+        samples: samples.len(),
+        bit_exact: true,
+        instructions_per_step: 0,
+        engine_text_bytes: firmware.engine_bytes,
+        ram_bytes: 4 * model.memory_words(),
+        stack_bytes: 0,
+        least_instructions: u32::MAX,
+        first_difference: None,
+    };
+    let mut records = answer.chunks(2 * model.outputs() + 4 * host.state().len() + 8);
+    for (sample, x) in samples.iter().enumerate() {
+        host.reset();
+        for (step, x) in x.chunks_exact(model.inputs()).enumerate() {
+            let mut expected: Vec<u8> =
+                host.step(x)?.iter().flat_map(|y| y.to_le_bytes()).collect();
+            expected.extend(host.state().iter().flat_map(|word| word.to_le_bytes()));
+            let (found, cost) = records
+                .next()
+                .and_then(|record| record.split_at_checked(expected.len()))
+                .and_then(|(found, cost)| Some((found, <[u8; 8]>::try_from(cost).ok()?)))
+                .with_context(|| format!("{} answered only up to sample {sample}, step {step}", board.name))?;
+            if found != expected {
+                report.bit_exact = false;
+                report.first_difference.get_or_insert((sample, step));
+            }
+            let [i0, i1, i2, i3, s0, s1, s2, s3] = cost;
+            let instructions = u32::from_le_bytes([i0, i1, i2, i3]);
+            report.instructions_per_step = report.instructions_per_step.max(instructions);
+            report.least_instructions = report.least_instructions.min(instructions);
+            report.stack_bytes = report.stack_bytes.max(u32::from_le_bytes([s0, s1, s2, s3]));
+        }
+    }
+    ensure!(records.next().is_none(), "{} answered more than it was asked", board.name);
+    Ok(report)
+}
+
+/// The firmware's input, as `boards/app/src/serve.rs` describes it.
+fn encode(samples: &[Vec<i16>], inputs: usize) -> Vec<u8> {
+    let mut bytes = (samples.len() as u32).to_le_bytes().to_vec();
+    for x in samples {
+        bytes.extend((x.len() as u32 / inputs as u32).to_le_bytes());
+        bytes.extend(x.iter().flat_map(|x| x.to_le_bytes()));
+    }
+    bytes
+}
