@@ -391,6 +391,11 @@ fn chain(model: &Value) -> Result<Vec<&Value>> {
             "layer `{at}` is used {} times; gatelet takes a plain stack",
             calls.len()
         );
+        let is_masked = calls.iter().any(|call| call["kwargs"]["mask"].is_object());
+        ensure!(
+            !is_masked || by_name.values().any(|layer| layer["class_name"] == "Masking"),
+            "layer `{at}` takes a mask; gatelet takes padded samples with their `lengths` instead"
+        );
         let mut sources = HashSet::new();
         calls.iter().for_each(|call| references(call, &mut sources));
         let mut sources = sources.into_iter();
@@ -402,10 +407,6 @@ fn chain(model: &Value) -> Result<Vec<&Value>> {
             ),
         }
     }
-    ensure!(
-        order.len() == layers.len(),
-        "the model has branches; gatelet takes a plain stack of layers"
-    );
     order.reverse();
     Ok(order)
 }
@@ -422,7 +423,7 @@ fn references<'a>(value: &'a Value, names: &mut HashSet<&'a str>) {
             _ => list.iter().for_each(|value| references(value, names)),
         },
         Value::Object(fields) => {
-            // A mask comes with the layer's own input.
+            // What a Masking layer adds on the side.
             let fields = fields.iter().filter(|(key, _)| *key != "mask");
             fields.for_each(|(_, value)| references(value, names));
         }
