@@ -4,13 +4,17 @@
 //! for every layout; a file per architecture gives the same bits faster for the layout made for
 //! it, and leaves the others to the portable one.
 
+#[cfg(kernel = "armv7m")]
+mod armv7m;
 #[cfg(kernel = "dsp")]
 mod dsp;
 pub mod portable;
 
+#[cfg(kernel = "armv7m")]
+use armv7m as selected;
 #[cfg(kernel = "dsp")]
 use dsp as selected;
-#[cfg(not(any(kernel = "dsp")))]
+#[cfg(not(any(kernel = "armv7m", kernel = "dsp")))]
 use portable as selected;
 
 /// How the weights of a block of four rows are laid out: number format and packing.
