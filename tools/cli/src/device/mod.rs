@@ -86,6 +86,17 @@ pub fn run(board: &Board, blob: &Path, model: Model<'_>, samples: &[Vec<i16>]) -
     Ok(report)
 }
 
+/// Samples of `length` numbers that go everywhere an `i16` can, the same at every call.
+pub fn random(samples: usize, length: usize) -> Vec<Vec<i16>> {
+    let mut state = 0u64;
+    let mut next = || {
+        // Knuth's MMIX.
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 48) as i16
+    };
+    (0..samples).map(|_| (0..length).map(|_| next()).collect()).collect()
+}
+
 /// The firmware's input, as `boards/app/src/serve.rs` describes it.
 fn encode(samples: &[Vec<i16>], inputs: usize) -> Vec<u8> {
     let mut bytes = (samples.len() as u32).to_le_bytes().to_vec();
