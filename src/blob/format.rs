@@ -11,6 +11,8 @@ pub const MINOR: u16 = 0;
 pub const ALIGNMENT: usize = 16;
 /// Rows in a block, and the unit that rows and columns are padded to.
 pub const BLOCK: usize = 4;
+/// Columns that share a scale among 4-bit weights.
+pub const GROUP: usize = 32;
 /// Bytes of a row record: bias `i32`, input multiplier `i16`, recurrent multiplier `i16`.
 pub const ROW_BYTES: usize = 8;
 /// Bytes of a feature's normalization: mean `f32`, step `f32`.

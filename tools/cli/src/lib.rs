@@ -5,8 +5,14 @@
 //! float64 what the integer engine should say.
 
 pub mod atomic;
+pub mod calibrate;
 pub mod data;
+pub mod device;
+pub mod evaluate;
 pub mod graph;
+pub mod host;
 pub mod import;
 pub mod npz;
+pub mod pack;
+pub mod quantize;
 pub mod reference;

@@ -53,6 +53,16 @@ impl Array {
         }
     }
 
+    /// The numbers as `float64`, exactly but for integers beyond 2^53.
+    pub fn into_f64(self) -> Vec<f64> {
+        match self.values {
+            Values::F32(v) => v.into_iter().map(f64::from).collect(),
+            Values::F64(v) => v,
+            Values::I16(v) => v.into_iter().map(f64::from).collect(),
+            Values::I64(v) => v.into_iter().map(|v| v as f64).collect(),
+        }
+    }
+
     /// The numbers as integers, or `None` if they are floats.
     pub fn into_i64(self) -> Option<Vec<i64>> {
         match self.values {

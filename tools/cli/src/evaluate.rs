@@ -1,0 +1,260 @@
+//! What quantization cost: the integer model against the truth and against the float model.
+
+use anyhow::{Result, bail, ensure};
+use gatelet::{Model, Stream};
+use indicatif::ProgressBar;
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::data::{Dataset, Sequences, Targets};
+use crate::graph::{Graph, Output};
+use crate::host;
+use crate::reference::{self, Step, Visitor};
+
+/// Figures of one evaluation; those that the data or the options do not allow are absent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// Sequences evaluated.
+    pub samples: usize,
+    /// Share of labels that the integer model gets right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+    /// Mean absolute error of the integer model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mae: Option<f64>,
+    /// Root mean square error of the integer model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rmse: Option<f64>,
+    /// As `accuracy`, of the float model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub float_accuracy: Option<f64>,
+    /// As `mae`, of the float model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub float_mae: Option<f64>,
+    /// As `rmse`, of the float model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub float_rmse: Option<f64>,
+    /// Share of answers whose largest output is the float model's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<f64>,
+    /// Largest difference between an integer and a float output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_abs_error: Option<f64>,
+    /// Power of the float outputs over that of the differences, in dB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sqnr_db: Option<f64>,
+    /// Bytes of the blob.
+    pub blob_bytes: usize,
+}
+
+/// Evaluates a blob on a data file, and against the float model if there is one.
+///
+/// # Errors
+/// If the data does not fit the model; the message says what was expected.
+pub fn evaluate(
+    blob: &host::Blob,
+    data: &Dataset,
+    float: Option<&Graph>,
+    progress: &ProgressBar,
+) -> Result<Evaluation> {
+    let model = blob.model()?;
+    data.x.expect_features(model.inputs())?;
+    let raw = host::run(&model, &data.x, progress);
+    let scale = f64::from(model.output_scale());
+    let integer: Vec<Vec<f64>> =
+        raw.iter().map(|raw| raw.iter().map(|v| f64::from(*v) * scale).collect()).collect();
+    let mut result = Evaluation {
+        samples: data.x.len(),
+        blob_bytes: blob.bytes().len(),
+        ..Evaluation::default()
+    };
+    let score = |outputs: &[Vec<f64>]| score(data, model.outputs(), outputs);
+    if let Some(score) = score(&integer)? {
+        (result.accuracy, result.mae, result.rmse) = score.parts();
+    }
+    if let Some(graph) = float {
+        ensure!(
+            (graph.inputs(), graph.outputs()) == (model.inputs(), model.outputs()),
+            "the float model is {} -> {}, the blob {} -> {}: give the model it was made from",
+            graph.inputs(),
+            graph.outputs(),
+            model.inputs(),
+            model.outputs()
+        );
+        let float: Vec<Vec<f64>> = reference::forward(graph, &data.x)
+            .into_iter()
+            .map(|response| match graph.output {
+                Output::Last => response.last(graph.outputs()).to_vec(),
+                Output::EveryStep => response.outputs,
+            })
+            .collect();
+        if let Some(score) = score(&float)? {
+            (result.float_accuracy, result.float_mae, result.float_rmse) = score.parts();
+        }
+        let labels = !matches!(data.y, Some(Targets::Values { .. }));
+        if labels && model.outputs() > 1 {
+            result.agreement = Some(agreement(model.outputs(), &integer, &float));
+        }
+        let mut noise = Noise::default();
+        noise.add(&float.concat(), integer.concat().into_iter());
+        result.max_abs_error = Some(noise.largest);
+        result.sqnr_db = Some(noise.sqnr_db());
+    }
+    Ok(result)
+}
+
+/// Index of the largest value; the first of equals.
+pub fn argmax(values: &[f64]) -> usize {
+    let best = values.iter().enumerate().rev().max_by(|a, b| a.1.total_cmp(b.1));
+    best.map_or(0, |(index, _)| index)
+}
+
+enum Score {
+    Accuracy(f64),
+    Error { mae: f64, rmse: f64 },
+}
+
+impl Score {
+    fn parts(&self) -> (Option<f64>, Option<f64>, Option<f64>) {
+        match *self {
+            Self::Accuracy(accuracy) => (Some(accuracy), None, None),
+            Self::Error { mae, rmse } => (None, Some(mae), Some(rmse)),
+        }
+    }
+}
+
+/// How close `outputs` (one or `length` answers a sequence) come to the targets.
+fn score(data: &Dataset, width: usize, outputs: &[Vec<f64>]) -> Result<Option<Score>> {
+    let last = |n: usize| &outputs[n][outputs[n].len() - width..];
+    let every_step = (0..data.x.len()).all(|n| outputs[n].len() == data.x.lengths()[n] * width);
+    let hit = |answer: &[f64], label: i64| i64::try_from(argmax(answer)) == Ok(label);
+    Ok(match &data.y {
+        None => None,
+        Some(Targets::Classes(labels)) => {
+            let right =
+                labels.iter().enumerate().filter(|&(n, label)| hit(last(n), *label)).count();
+            Some(Score::Accuracy(right as f64 / labels.len() as f64))
+        }
+        Some(Targets::StepClasses(labels)) => {
+            ensure!(
+                every_step,
+                "y has a label for every step, but the model answers once a sequence"
+            );
+            let steps = data.x.steps();
+            let (mut right, mut count) = (0, 0);
+            for (answers, labels) in outputs.iter().zip(labels.chunks_exact(steps)) {
+                for (answer, label) in answers.chunks_exact(width).zip(labels) {
+                    right += usize::from(hit(answer, *label));
+                    count += 1;
+                }
+            }
+            Some(Score::Accuracy(right as f64 / count as f64))
+        }
+        Some(Targets::Values { shape, values }) => {
+            let per_sample = values.len() / data.x.len();
+            let (mut absolute, mut squared, mut count) = (0.0, 0.0, 0);
+            for (n, target) in values.chunks_exact(per_sample.max(1)).enumerate() {
+                let answer = if per_sample == width {
+                    last(n)
+                } else if every_step && per_sample == data.x.steps() * width {
+                    &outputs[n]
+                } else {
+                    bail!("y has shape {shape:?}, but the model gives {width} values an answer");
+                };
+                for (answer, target) in answer.iter().zip(target) {
+                    absolute += (answer - f64::from(*target)).abs();
+                    squared += (answer - f64::from(*target)).powi(2);
+                    count += 1;
+                }
+            }
+            let count = f64::from(count);
+            Some(Score::Error { mae: absolute / count, rmse: (squared / count).sqrt() })
+        }
+    })
+}
+
+fn agreement(width: usize, a: &[Vec<f64>], b: &[Vec<f64>]) -> f64 {
+    let answers = |v: &[Vec<f64>]| -> Vec<usize> {
+        v.iter().flat_map(|v| v.chunks_exact(width).map(argmax)).collect()
+    };
+    let (a, b) = (answers(a), answers(b));
+    a.iter().zip(&b).filter(|(a, b)| a == b).count() as f64 / a.len() as f64
+}
+
+/// Power of a signal and of what was added to it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Noise {
+    signal: f64,
+    noise: f64,
+    largest: f64,
+}
+
+impl Noise {
+    fn add(&mut self, exact: &[f64], found: impl Iterator<Item = f64>) {
+        for (exact, found) in exact.iter().zip(found) {
+            self.signal += exact * exact;
+            self.noise += (exact - found).powi(2);
+            self.largest = self.largest.max((exact - found).abs());
+        }
+    }
+
+    fn merge(mut self, other: Self) -> Self {
+        self.signal += other.signal;
+        self.noise += other.noise;
+        self.largest = self.largest.max(other.largest);
+        self
+    }
+
+    /// Signal to quantization noise ratio, in dB; at most 200, where there is no noise.
+    pub fn sqnr_db(&self) -> f64 {
+        if self.noise == 0.0 { 200.0 } else { 10.0 * (self.signal / self.noise).log10() }
+    }
+}
+
+/// SQNR of every layer's output over all steps, in dB: the integer network against the float one,
+/// each fed by its own layers.
+pub fn layer_sqnr(graph: &Graph, model: &Model<'_>, x: &Sequences) -> Vec<f64> {
+    let depth = graph.layers.len();
+    let record = || Record { depth, samples: Vec::new() };
+    let (_, records) = reference::forward_with(graph, x, record, &ProgressBar::hidden());
+    let samples: Vec<_> = records.into_iter().flat_map(|record| record.samples).collect();
+    let compare = |(sample, layers): &(usize, Vec<Vec<f64>>)| -> Vec<Noise> {
+        let input = host::quantize(model, x.sample(*sample));
+        let mut memory = vec![0; model.memory_words()];
+        let mut stream = Stream::new(*model, &mut memory).expect("a buffer as long as needed");
+        let mut noise = vec![Noise::default(); depth];
+        for (step, x) in input.chunks_exact(model.inputs()).enumerate() {
+            stream.step(x).expect("a step as wide as the model says");
+            for (index, noise) in noise.iter_mut().enumerate() {
+                let output = stream.layer_output(index);
+                let scale = model.layer(index).map_or(0.0, |layer| f64::from(layer.scale()));
+                let exact = &layers[index][step * output.len()..];
+                noise.add(exact, output.iter().map(|v| f64::from(*v) * scale));
+            }
+        }
+        noise
+    };
+    let none = || vec![Noise::default(); depth];
+    let merge =
+        |a: Vec<Noise>, b: Vec<Noise>| a.into_iter().zip(b).map(|(a, b)| a.merge(b)).collect();
+    // Collected before they are added up, so that the sum has one order.
+    let all: Vec<_> = samples.par_iter().map(compare).collect();
+    all.into_iter().fold(none(), merge).iter().map(Noise::sqnr_db).collect()
+}
+
+/// Every layer's outputs, sample by sample.
+struct Record {
+    depth: usize,
+    samples: Vec<(usize, Vec<Vec<f64>>)>,
+}
+
+impl Visitor for Record {
+    fn visit(&mut self, step: Step<'_>) {
+        let known = self.samples.iter().position(|(sample, _)| *sample == step.sample);
+        let index = known.unwrap_or_else(|| {
+            self.samples.push((step.sample, vec![Vec::new(); self.depth]));
+            self.samples.len() - 1
+        });
+        self.samples[index].1[step.layer].extend_from_slice(step.output);
+    }
+}
