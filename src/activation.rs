@@ -16,7 +16,7 @@ use crate::fixed::{GATE_ONE, saturate};
 
 const STEP: f64 = 1.0 / 64.0;
 
-static TANH: [i16; 1025] = tanh_table();
+pub(crate) static TANH: [i16; 1025] = tanh_table();
 
 /// `e^x` by its Taylor series after halving the argument until it is small.
 const fn exp(x: f64) -> f64 {

@@ -11,6 +11,7 @@ use core::arch::global_asm;
 use core::mem::MaybeUninit;
 
 use super::{Row, Tiles, portable};
+use crate::activation::TANH;
 
 /// Most columns whose even sum `Q` fits 32 bits whatever they hold: 511 × 2^7 × 2^15 < 2^31.
 const MAX_COLUMNS: usize = 508;
@@ -190,6 +191,138 @@ gatelet_affine_dsp:
     bne     .Lblock
 
     add     sp, sp, #FRAME
+    pop     {{r4-r11, pc}}
+"#
+);
+
+#[inline(always)]
+pub(super) fn lstm(z: &[[i32; 4]; 4], c: &mut [i32; 4]) -> [i16; 4] {
+    let mut h = MaybeUninit::<[i16; 4]>::uninit();
+    // SAFETY: the kernel reads `z` and the table, reads and writes `c`, and writes `h`, which is
+    // valid for it but not aligned.
+    unsafe {
+        gatelet_lstm_dsp(z, c, h.as_mut_ptr(), &TANH[TANH.len() / 2]);
+        h.assume_init()
+    }
+}
+
+unsafe extern "C" {
+    fn gatelet_lstm_dsp(
+        z: *const [[i32; 4]; 4],
+        c: *mut [i32; 4],
+        h: *mut [i16; 4],
+        tanh_of_zero: *const i16,
+    );
+}
+
+// Registers: r0 z; r1 c; r3 table; r4-r7 the four units; r8 65535; r9 2^fraction of the table's
+// index; r10 2^21, of a gate's rounding; r2 that of tanh; r11 32768; r12 and lr at work.
+//
+// One unaligned load gives both entries beside x, one `mla` their weights: with the fraction f of
+// F bits, 65535·f + 2^F is f in the upper half and 2^F - f in the lower. `smmulr` with 2^(32-n)
+// shifts right by n and rounds.
+global_asm!(
+    r#"
+    @ x = table at x, with \fraction more fractional bits than Q0.15.
+    .macro  interpolate x, bits, fraction
+    ssat    \x, #\bits, \x
+    asr     r12, \x, #\fraction
+    ubfx    \x, \x, #0, #\fraction
+    ldr     r12, [r3, r12, lsl #1]
+    mla     \x, \x, r8, r9
+    smuad   \x, \x, r12
+    .endm
+
+    .macro  tanh x, bits, fraction
+    interpolate \x, \bits, \fraction
+    smmulr  \x, \x, r2
+    .endm
+
+    .macro  sigmoid x
+    interpolate \x, 21, 11
+    add     \x, \x, \x, asr #15
+    smmlar  \x, \x, r10, r11
+    .endm
+
+    .macro  input unit, at
+    ldr     lr, [r0, #\at]
+    tanh    lr, 20, 10
+    mul     \unit, \unit, lr
+    smmulr  \unit, \unit, r10
+    .endm
+
+    @ c << 2 times f << 14 has 32 bits more than c.
+    .macro  forget unit, at
+    ldr     lr, [r0, #16 + \at]
+    sigmoid lr
+    ldr     r12, [r1, #\at]
+    lsl     lr, lr, #14
+    lsl     r12, r12, #2
+    smmlar  \unit, r12, lr, \unit
+    .endm
+
+    @ Saturates to ±(2^29 - 1): an `ssat` for each sign.
+    .macro  saturate unit
+    ssat    \unit, #30, \unit
+    rsb     \unit, \unit, #0
+    ssat    \unit, #30, \unit
+    rsb     \unit, \unit, #0
+    .endm
+
+    .macro  output unit, at
+    ldr     lr, [r0, #\at]
+    sigmoid lr
+    mla     \unit, \unit, lr, r11
+    .endm
+
+    .section .text.gatelet_lstm_dsp, "ax"
+    .global gatelet_lstm_dsp
+    .type   gatelet_lstm_dsp, %function
+    .thumb_func
+    .balign 4
+gatelet_lstm_dsp:
+    push    {{r2, r4-r11, lr}}
+    movw    r8, #65535
+    mov     r9, #1 << 11
+    mov     r10, #1 << 21
+    mov     r11, #1 << 15
+    ldm     r0, {{r4-r7}}
+    sigmoid r4
+    sigmoid r5
+    sigmoid r6
+    sigmoid r7
+    mov     r9, #1 << 10
+    mov     r2, #1 << 22
+    input   r4, 32
+    input   r5, 36
+    input   r6, 40
+    input   r7, 44
+    mov     r9, #1 << 11
+    forget  r4, 0
+    forget  r5, 4
+    forget  r6, 8
+    forget  r7, 12
+    saturate r4
+    saturate r5
+    saturate r6
+    saturate r7
+    stm     r1, {{r4-r7}}
+    mov     r9, #1 << 14
+    mov     r2, #1 << 18
+    tanh    r4, 24, 14
+    tanh    r5, 24, 14
+    tanh    r6, 24, 14
+    tanh    r7, 24, 14
+    mov     r9, #1 << 11
+    output  r4, 48
+    output  r5, 52
+    output  r6, 56
+    output  r7, 60
+    pkhtb   r4, r5, r4, asr #16
+    pkhtb   r6, r7, r6, asr #16
+    pop     {{r2}}
+    str     r4, [r2]
+    str     r6, [r2, #4]
     pop     {{r4-r11, pc}}
 "#
 );

@@ -4,18 +4,26 @@
 //! for every layout; a file per architecture gives the same bits faster for the layout made for
 //! it, and leaves the others to the portable one.
 
+#[cfg(kernel = "armv6m")]
+mod armv6m;
 #[cfg(kernel = "armv7m")]
 mod armv7m;
 #[cfg(kernel = "dsp")]
 mod dsp;
 pub mod portable;
+#[cfg(kernel = "riscv32")]
+mod riscv32;
 
+#[cfg(kernel = "armv6m")]
+use armv6m as selected;
 #[cfg(kernel = "armv7m")]
 use armv7m as selected;
 #[cfg(kernel = "dsp")]
 use dsp as selected;
-#[cfg(not(any(kernel = "armv7m", kernel = "dsp")))]
+#[cfg(not(any(kernel = "armv6m", kernel = "armv7m", kernel = "dsp", kernel = "riscv32")))]
 use portable as selected;
+#[cfg(kernel = "riscv32")]
+use riscv32 as selected;
 
 /// How the weights of a block of four rows are laid out: number format and packing.
 ///
@@ -71,4 +79,17 @@ pub fn affine<const N: usize>(
     h: &[i16],
 ) -> [[i32; 4]; N] {
     selected::affine(tiles, rows, weights, x, h)
+}
+
+/// Four units of an LSTM, from the pre-activations of their gates `i f g o`:
+///
+/// ```text
+/// c' = sigmoid(f)·c + sigmoid(i)·tanh(g)      h' = sigmoid(o)·tanh(c')
+/// ```
+///
+/// `c` lies within ±[`CELL_MAX`](crate::fixed::CELL_MAX), as it leaves it.
+#[cfg(feature = "lstm")]
+#[inline(always)]
+pub fn lstm(z: &[[i32; 4]; 4], c: &mut [i32; 4]) -> [i16; 4] {
+    selected::lstm(z, c)
 }

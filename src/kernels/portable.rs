@@ -1,7 +1,8 @@
 //! The definition of every answer, in plain Rust.
 
 use super::{GROUP, Row, Tiles};
-use crate::fixed::scale;
+use crate::activation::{sigmoid, tanh, tanh_cell};
+use crate::fixed::{CELL_BITS, gated, round_shift, saturate_cell, scale};
 
 /// [`affine`](super::affine) for every packing.
 pub fn affine<const N: usize>(
@@ -106,4 +107,18 @@ fn add_tiles<const BYTES: usize, const COLUMNS: usize>(
             }
         }
     }
+}
+
+/// [`lstm`](super::lstm) of any core.
+pub fn lstm(z: &[[i32; 4]; 4], c: &mut [i32; 4]) -> [i16; 4] {
+    let mut h = [0; 4];
+    for unit in 0..4 {
+        let [i, f, g, o] = z.map(|gate| gate[unit]);
+        let (i, f, g, o) = (sigmoid(i), sigmoid(f), tanh(g), sigmoid(o));
+        // i·g has 16 + 15 fractional bits and fits: |g| < 2^15.
+        let new = gated(c[unit], f).wrapping_add(round_shift(i * g, 31 - CELL_BITS));
+        c[unit] = saturate_cell(new);
+        h[unit] = round_shift(o * tanh_cell(c[unit]), 16) as i16;
+    }
+    h
 }
