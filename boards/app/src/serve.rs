@@ -126,9 +126,8 @@ mod tests {
     }
 
     /// Two samples, of two steps and one.
-    const INPUT: [u8; 24] = [
-        2, 0, 0, 0, 2, 0, 0, 0, 1, 0, 2, 0, 3, 0, 4, 1, 1, 0, 0, 0, 0xFF, 0xFF, 0xFE, 0xFF,
-    ];
+    const INPUT: [u8; 24] =
+        [2, 0, 0, 0, 2, 0, 0, 0, 1, 0, 2, 0, 3, 0, 4, 1, 1, 0, 0, 0, 0xFF, 0xFF, 0xFE, 0xFF];
 
     #[test]
     fn every_step_is_answered_and_every_sample_starts_afresh() {

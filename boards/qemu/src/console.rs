@@ -4,7 +4,7 @@ use embedded_io::{ErrorKind, ErrorType, Read, Write};
 use semihosting::io::{self, Read as _, Write as _};
 
 /// Standard input and output of the emulator.
-pub struct Console<T>(pub T);
+pub(crate) struct Console<T>(pub(crate) T);
 
 impl<T> ErrorType for Console<T> {
     type Error = ErrorKind;

@@ -13,7 +13,7 @@ use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
 use gatelet_app::Cost;
 
 /// The instrument, with what calibration found.
-pub struct Meter {
+pub(crate) struct Meter {
     scale: counter::Scale,
     /// Instructions counted when there is no work.
     idle: u32,
@@ -24,8 +24,7 @@ impl Meter {
     ///
     /// # Panics
     /// When a count is off by one or more, as it is without `-icount shift=7`.
-    #[expect(clippy::new_without_default, reason = "starts a timer")]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut meter = Self { scale: counter::start(), idle: 0 };
         meter.idle = meter.observe(&mut || ()).instructions;
         let spin = |n| meter.observe(&mut || spin(n)).instructions;
@@ -49,7 +48,7 @@ impl gatelet_app::Meter for Meter {
     /// Some five instructions of handing `work` over and its result back are included.
     ///
     /// # Panics
-    /// When `work` uses more than [`PAINTED`] bytes of stack, or all that is left.
+    /// When `work` uses more than 4 KiB of stack, or all that is left.
     fn cost<R>(&self, work: impl FnOnce() -> R) -> (R, Cost) {
         let (mut work, mut result) = (Some(work), None);
         let cost = self.observe(&mut || result = work.take().map(|work| work()));
@@ -61,7 +60,7 @@ impl gatelet_app::Meter for Meter {
 const INSTRUCTION: u32 = 1 << 7;
 
 /// Bytes of stack that are watched.
-pub const PAINTED: usize = 4096;
+const PAINTED: usize = 4096;
 const PAINT: u32 = 0x5AFE_5AFE;
 
 /// Counter ticks of `work`.
@@ -140,7 +139,7 @@ fn stack_pointer() -> usize {
 mod counter {
     use cortex_m::peripheral::{Peripherals, SYST, syst::SystClkSource};
 
-    use super::{INSTRUCTION, ticks, spin};
+    use super::{INSTRUCTION, spin, ticks};
 
     const MASK: u32 = 0xFF_FFFF;
 

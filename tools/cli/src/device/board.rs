@@ -75,9 +75,11 @@ impl Board {
 
     /// Builds the firmware around the blob `model` in the file `blob`, with the cells it needs.
     pub(super) fn build(&self, blob: &Path, model: Model<'_>) -> Result<Firmware> {
-        let blob = blob.canonicalize().with_context(|| format!("cannot read {}", blob.display()))?;
+        let blob =
+            blob.canonicalize().with_context(|| format!("cannot read {}", blob.display()))?;
         let folder = self.folder.join("target");
-        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
         let lock = File::create(folder.join(".device"))?;
         lock.lock()?;
 
@@ -142,7 +144,11 @@ impl Board {
             if Instant::now() > deadline {
                 child.kill()?;
                 child.wait()?;
-                bail!("{} did not finish in {} s: give it less input", self.name, PATIENCE.as_secs());
+                bail!(
+                    "{} did not finish in {} s: give it less input",
+                    self.name,
+                    PATIENCE.as_secs()
+                );
             }
             thread::sleep(Duration::from_millis(5));
         };

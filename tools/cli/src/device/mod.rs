@@ -70,7 +70,9 @@ pub fn run(board: &Board, blob: &Path, model: Model<'_>, samples: &[Vec<i16>]) -
                 .next()
                 .and_then(|record| record.split_at_checked(expected.len()))
                 .and_then(|(found, cost)| Some((found, <[u8; 8]>::try_from(cost).ok()?)))
-                .with_context(|| format!("{} answered only up to sample {sample}, step {step}", board.name))?;
+                .with_context(|| {
+                    format!("{} answered only up to sample {sample}, step {step}", board.name)
+                })?;
             if found != expected {
                 report.bit_exact = false;
                 report.first_difference.get_or_insert((sample, step));

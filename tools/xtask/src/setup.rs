@@ -1,0 +1,70 @@
+//! Installs what is missing: Rust's targets and components through rustup, QEMU through apt.
+
+use std::path::Path;
+use std::{env, fs};
+
+use anyhow::{Context, Result, bail};
+
+use crate::shell::{exists, read, run};
+
+/// Makes the root of the repository the current folder.
+pub(crate) fn enter_root() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
+    env::set_current_dir(&root).with_context(|| format!("cannot enter {}", root.display()))
+}
+
+/// Installs what is missing.
+///
+/// # Errors
+/// Where it cannot; the message says what to run by hand.
+pub(crate) fn install() -> Result<()> {
+    rust()?;
+    qemu()
+}
+
+/// rustup does this by itself unless told not to install toolchains automatically.
+fn rust() -> Result<()> {
+    let file: toml::Table = fs::read_to_string("rust-toolchain.toml")?.parse()?;
+    let installed = read("rustup component list --installed")?;
+    for (kind, key, prefix) in [("target", "targets", "rust-std-"), ("component", "components", "")]
+    {
+        let wanted = file["toolchain"][key].as_array().context("rust-toolchain.toml: no list")?;
+        for name in wanted.iter().filter_map(|name| name.as_str()) {
+            // A component's line may go on with the host's name.
+            let wanted = format!("{prefix}{name}");
+            if !installed.lines().any(|line| line.starts_with(&wanted)) {
+                run(&format!("rustup {kind} add {name}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn qemu() -> Result<()> {
+    if exists("qemu-system-arm") && exists("qemu-system-riscv32") {
+        return Ok(());
+    }
+    let sudo = if read("id -u").is_ok_and(|id| id.trim() == "0") { "" } else { "sudo " };
+    if !exists("apt-get") || !(sudo.is_empty() || exists("sudo")) {
+        bail!(
+            "QEMU is missing: install qemu-system-arm and qemu-system-riscv32, on Debian or Ubuntu \
+             with `apt-get install qemu-system-arm qemu-system-misc` as root"
+        );
+    }
+    run(&format!("{sudo}apt-get update -q"))?;
+    // Debian moved RISC-V to a package of its own.
+    let riscv = match read("apt-cache show qemu-system-riscv") {
+        Ok(_) => "qemu-system-riscv",
+        Err(_) => "qemu-system-misc",
+    };
+    let install = format!("{sudo}apt-get install -y --no-install-recommends");
+    let packages = format!("qemu-system-arm {riscv}");
+    if run(&format!("{install} --no-remove {packages}")).is_ok() {
+        return Ok(());
+    }
+    // A `qemu-utils` from elsewhere than QEMU itself is in the way: bring it to the same version.
+    let versions = read("apt-cache show --no-all-versions qemu-system-arm")?;
+    let version = versions.lines().find_map(|line| line.strip_prefix("Version: "));
+    let version = version.context("apt does not know qemu-system-arm")?;
+    run(&format!("{install} --allow-downgrades {packages} qemu-utils={version}"))
+}
