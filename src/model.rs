@@ -15,6 +15,12 @@ const CRC: crc::Algorithm<u32> = crc::CRC_32_ISO_HDLC;
 #[derive(Clone, Copy, Debug)]
 pub struct Model<'a> {
     blob: Blob<'a>,
+    // What every step needs to know of all layers, so that it reads each layer's record once.
+    inputs: usize,
+    outputs: usize,
+    /// Layers up to the last recurrent one; those behind it are the head.
+    body: usize,
+    scratch_words: usize,
 }
 
 impl<'a> Model<'a> {
@@ -32,7 +38,7 @@ impl<'a> Model<'a> {
         // Without a table: 8 shifts a byte instead of 1 KB of flash, once per boot.
         let crc = crc::Crc::<u32, crc::NoTable>::new(&CRC).checksum(Blob::covered(bytes));
         match Blob::new(bytes, crc) {
-            Ok(blob) => Ok(Self { blob }),
+            Ok(blob) => Ok(Self::new(blob)),
             Err(error) => Err(error),
         }
     }
@@ -47,25 +53,38 @@ impl<'a> Model<'a> {
         let bytes: &[u8] = &bytes.0;
         let crc = crc::Crc::<u32>::new(&CRC).checksum(Blob::covered(bytes));
         match Blob::new(bytes, crc) {
-            Ok(blob) => Ok(Self { blob }),
+            Ok(blob) => Ok(Self::new(blob)),
             Err(error) => Err(error),
         }
     }
 
+    const fn new(blob: Blob<'a>) -> Self {
+        let mut model = Self { blob, inputs: 0, outputs: 0, body: 0, scratch_words: 0 };
+        let mut index = 0;
+        while let Some(layer) = blob.layer(index) {
+            index += 1;
+            if index == 1 {
+                model.inputs = layer.inputs;
+            }
+            model.outputs = layer.units;
+            if layer.is_recurrent() {
+                model.body = index;
+            }
+            if layer.scratch_words() > model.scratch_words {
+                model.scratch_words = layer.scratch_words();
+            }
+        }
+        model
+    }
+
     /// Features a step.
     pub const fn inputs(&self) -> usize {
-        match self.blob.layer(0) {
-            Some(layer) => layer.inputs,
-            None => 0,
-        }
+        self.inputs
     }
 
     /// Elements of the output.
     pub const fn outputs(&self) -> usize {
-        match self.blob.layer(self.depth() - 1) {
-            Some(layer) => layer.units,
-            None => 0,
-        }
+        self.outputs
     }
 
     /// Number of layers.
@@ -136,32 +155,7 @@ impl<'a> Model<'a> {
 
     /// Words at the start of the memory that are rewritten at every step.
     const fn working_words(&self) -> usize {
-        padded(self.inputs()) / 2 + self.scratch_words()
-    }
-
-    const fn scratch_words(&self) -> usize {
-        let mut most = 0;
-        let mut index = 0;
-        while let Some(layer) = self.blob.layer(index) {
-            if layer.scratch_words() > most {
-                most = layer.scratch_words();
-            }
-            index += 1;
-        }
-        most
-    }
-
-    /// Layers up to the last recurrent one; those behind it are the head.
-    const fn body(&self) -> usize {
-        let mut body = 0;
-        let mut index = 0;
-        while let Some(layer) = self.blob.layer(index) {
-            index += 1;
-            if layer.is_recurrent() {
-                body = index;
-            }
-        }
-        body
+        padded(self.inputs) / 2 + self.scratch_words
     }
 
     /// The part of a stream's memory that is its state.
@@ -177,20 +171,20 @@ impl<'a> Model<'a> {
         for (input, x) in halves.iter_mut().zip(x.iter().take(self.inputs())) {
             *input = *x;
         }
-        self.walk(memory, 0, self.body());
+        self.walk(memory, 0, self.body);
     }
 
     /// Runs the head on the current state and returns the output.
     #[doc(hidden)]
     pub fn output<'m>(&self, memory: &'m mut [u32]) -> &'m [i16] {
-        let output = self.walk(memory, self.body(), self.depth());
+        let output = self.walk(memory, self.body, self.depth());
         output.get(..self.outputs()).unwrap_or(&[])
     }
 
     /// Passes over all layers, computing those in `first..end`; returns the last one's output.
     fn walk<'m>(&self, memory: &'m mut [u32], first: usize, end: usize) -> &'m [i16] {
         let (x, rest) = split(memory, padded(self.inputs()) / 2);
-        let (scratch, mut rest) = split(rest, self.scratch_words());
+        let (scratch, mut rest) = split(rest, self.scratch_words);
         let mut input: &'m [i16] = bytemuck::cast_slice(x);
         let mut index = 0;
         while let Some(layer) = self.blob.layer(index) {

@@ -244,16 +244,24 @@ impl<'a> Blob<'a> {
 
     // A field past the end reads as zero; `check_header` made sure that none is.
 
+    const fn field<const N: usize>(&self, at: usize) -> [u8; N] {
+        let Some((_, rest)) = self.bytes.split_at_checked(at) else { return [0; N] };
+        match rest.first_chunk() {
+            Some(field) => *field,
+            None => [0; N],
+        }
+    }
+
     const fn u8(&self, at: usize) -> u8 {
-        if at < self.bytes.len() { self.bytes[at] } else { 0 }
+        self.field::<1>(at)[0]
     }
 
     const fn u16(&self, at: usize) -> u16 {
-        u16::from_le_bytes([self.u8(at), self.u8(at + 1)])
+        u16::from_le_bytes(self.field(at))
     }
 
     const fn u32(&self, at: usize) -> u32 {
-        u32::from_le_bytes([self.u8(at), self.u8(at + 1), self.u8(at + 2), self.u8(at + 3)])
+        u32::from_le_bytes(self.field(at))
     }
 
     const fn f32(&self, at: usize) -> f32 {
