@@ -7,6 +7,8 @@
 use core::arch::naked_asm;
 use core::mem::MaybeUninit;
 
+#[cfg(feature = "lstm")]
+pub(super) use super::portable::lstm;
 use super::{Row, Tiles, portable};
 
 #[inline(always)]
