@@ -1,0 +1,31 @@
+//! The commands: what each takes and prints. The work itself is in the library.
+
+use anyhow::Result;
+
+mod device;
+mod eval;
+mod inspect;
+mod quantize;
+mod run;
+mod show;
+
+#[derive(clap::Subcommand)]
+pub(crate) enum Command {
+    Quantize(quantize::Args),
+    Inspect(inspect::Args),
+    Run(run::Args),
+    Eval(eval::Args),
+    Device(device::Args),
+}
+
+impl Command {
+    pub(crate) fn run(&self) -> Result<()> {
+        match self {
+            Self::Quantize(args) => quantize::run(args),
+            Self::Inspect(args) => inspect::run(args),
+            Self::Run(args) => run::run(args),
+            Self::Eval(args) => eval::run(args),
+            Self::Device(args) => device::run(args),
+        }
+    }
+}
