@@ -95,6 +95,16 @@ impl Sequences {
         &self.values[n * self.steps * self.features..][..self.lengths[n] * self.features]
     }
 
+    /// The first `n` sequences, or all if there are fewer.
+    pub fn first(&self, n: usize) -> Self {
+        let n = n.min(self.len());
+        Self {
+            values: self.values[..n * self.steps * self.features].to_vec(),
+            lengths: self.lengths[..n].to_vec(),
+            ..*self
+        }
+    }
+
     /// Refuses sequences whose features are not what a model takes.
     ///
     /// # Errors
