@@ -31,6 +31,7 @@ pub trait Network<const INPUTS: usize, const OUTPUTS: usize> {
 
 /// What a step cost on the board.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Cost {
     /// Instructions executed.
     pub instructions: u32,
@@ -63,13 +64,15 @@ pub fn serve<const INPUTS: usize, const OUTPUTS: usize>(
     input: &mut impl Read,
     output: &mut impl Write,
 ) -> Result<(), Error> {
-    for _ in 0..read(input)? {
+    for _sample in 0..read(input)? {
         net.reset();
-        for _ in 0..read(input)? {
+        for _step in 0..read(input)? {
             let mut x = [0i16; INPUTS];
             input.read_exact(bytemuck::cast_slice_mut(&mut x)).map_err(|_| Error::Input)?;
             let (y, cost) = meter.cost(|| net.step(&x));
             let mut put = |bytes: &[u8]| output.write_all(bytes).map_err(|_| Error::Output);
+            #[cfg(feature = "defmt")]
+            defmt::info!("sample {}, step {}: {} for {}", _sample, _step, y.as_slice(), cost);
             put(bytemuck::cast_slice(y))?;
             put(bytemuck::cast_slice(net.state()))?;
             put(&cost.instructions.to_le_bytes())?;

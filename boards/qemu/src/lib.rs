@@ -2,7 +2,8 @@
 //!
 //! A board's firmware is a filter: it reads samples on QEMU's standard input and answers on its
 //! standard output, as [`gatelet_app::serve`] says. Exit status 0 means that every sample was
-//! answered; 101 is a panic, 102 a fault, both explained on standard error.
+//! answered; 101 is a panic, 102 a fault, both explained on standard error. With the feature `defmt`
+//! it logs every step instead: pipe its output into `defmt-print`.
 #![no_std]
 
 mod console;
@@ -10,6 +11,8 @@ mod measure;
 
 use core::panic::PanicInfo;
 
+#[cfg(feature = "defmt")]
+use defmt_semihosting as _;
 #[doc(hidden)]
 pub use gatelet_app::Network;
 use semihosting::{eprintln, io, process};
