@@ -12,7 +12,8 @@
 //! exactly one and a closed one exactly zero: its interpolant is stretched by `1 + 2^-15`, which
 //! takes ±32767 to ±32768 at a cost of at most one unit of 2^-16.
 
-use crate::fixed::{GATE_ONE, saturate};
+use crate::fixed::{GATE_ONE, larger, round_shift, saturate_i16, saturate_signed, scale};
+use crate::kernels::sign_mask;
 
 const STEP: f64 = 1.0 / 64.0;
 
@@ -47,42 +48,47 @@ const fn tanh_table() -> [i16; 1025] {
         let t = 1.0 - 2.0 / (exp(2.0 * x) + 1.0);
         let curvature = -2.0 * t * (1.0 - t * t);
         let value = round(32768.0 * (t - STEP * STEP / 16.0 * curvature));
-        table[k] = saturate::<16>(value) as i16;
-        if value < -32767 {
-            table[k] = -32767;
-        }
+        table[k] = match value {
+            32768.. => 32767,
+            ..-32767 => -32767,
+            _ => value as i16,
+        };
         k += 1;
     }
     table
 }
 
-/// Interpolates the table at `x`, whose unit is `STEP / 2^FRACTION`; the result has `FRACTION` more
-/// fractional bits than Q0.15.
+/// The table at `x`, whose unit is `STEP / 2^FRACTION`: the entry below, and what interpolation adds
+/// to it, with `FRACTION` more fractional bits. The table is flat at both ends, so beyond them any
+/// fraction will do.
 #[inline(always)]
-fn interpolate<const FRACTION: u32>(x: i32) -> i32 {
-    let index = ((x >> FRACTION) + 512) as usize & 1023;
+fn interpolate<const FRACTION: u32>(x: i32) -> (i32, i32) {
+    let index = (saturate_signed::<10>(x >> FRACTION) + 512) as usize;
     let fraction = x & ((1 << FRACTION) - 1);
     let (low, high) = (TANH[index] as i32, TANH[index + 1] as i32);
-    (low << FRACTION) + (high - low) * fraction
+    (low, (high - low) * fraction)
 }
 
 /// `tanh(z)`: pre-activation Q15.16 in, Q0.15 in ±32767 out.
 #[inline(always)]
 pub fn tanh(z: i32) -> i32 {
-    (interpolate::<10>(saturate::<20>(z)) + (1 << 9)) >> 10
+    let (low, more) = interpolate::<10>(z);
+    low + round_shift(more, 10)
 }
 
 /// `tanh(c)` of a cell state with 20 fractional bits; Q0.15 in ±32767 out.
 #[inline(always)]
 pub fn tanh_cell(c: i32) -> i32 {
-    (interpolate::<14>(saturate::<24>(c)) + (1 << 13)) >> 14
+    let (low, more) = interpolate::<14>(c);
+    low + round_shift(more, 14)
 }
 
 /// `sigmoid(z)`: pre-activation Q15.16 in, gate in `0..=65536` out.
 #[inline(always)]
 pub fn sigmoid(z: i32) -> i32 {
-    let t = interpolate::<11>(saturate::<21>(z));
-    GATE_ONE / 2 + ((t + (t >> 15) + (1 << 10)) >> 11)
+    let (low, more) = interpolate::<11>(z);
+    let t = (low << 11) + more;
+    GATE_ONE / 2 + round_shift(t + (t >> 15), 11)
 }
 
 /// `2^(−k/64)` with 15 fractional bits, raised like the tanh entries.
@@ -102,13 +108,15 @@ const fn exp2_table() -> [u16; 65] {
     table
 }
 
-/// `e^d` for `d ≤ 0` in Q15.16; the result has 15 fractional bits, 32768 = 1.0.
+/// `e^−d` for `d` in Q15.16; the result has 15 fractional bits, 32768 = 1.0.
 #[inline(always)]
-fn exp_negative(d: i32) -> u32 {
+fn exp_negative(d: u32) -> u32 {
     /// `log2(e)/4` with 16 fractional bits; the argument carries the other factor 4.
     const LOG2_E_QUARTER: i16 = 23637;
-    // Below −16 the result rounds to zero whatever the argument.
-    let down = crate::fixed::scale((-saturate::<21>(d)) << 2, LOG2_E_QUARTER) as u32;
+    // From 16 on the result rounds to zero whatever the argument.
+    let beyond = sign_mask(-((d >> 20) as i32)) as u32;
+    let d = (d | beyond) & ((1 << 20) - 1);
+    let down = scale((d << 2) as i32, LOG2_E_QUARTER) as u32;
     let index = (down >> 10) as usize & 63;
     let fraction = down & 1023;
     let (high, low) = (EXP2[index] as u32, EXP2[index + 1] as u32);
@@ -127,9 +135,8 @@ fn reciprocal(divisor: u32) -> u32 {
     while bit > 0 {
         bit -= 1;
         // All ones where the divisor, moved up by `bit`, still fits into what remains.
-        let step = (divisor as u64) << bit;
-        let fits = ((step as i64 - remainder as i64 - 1) >> 63) as u32;
-        remainder -= step as u32 & fits;
+        let fits = !sign_mask((remainder >> bit).wrapping_sub(divisor) as i32) as u32;
+        remainder -= (divisor << bit) & fits;
         quotient |= (1 << bit) & fits;
     }
     quotient
@@ -140,18 +147,18 @@ fn reciprocal(divisor: u32) -> u32 {
 pub fn softmax(logits: &mut [i32], probabilities: &mut [i16]) {
     let mut max = i32::MIN;
     for z in logits.iter() {
-        max = max.max(*z);
+        max = larger(max, *z);
     }
     let mut sum = 0u32;
     for z in logits.iter_mut() {
-        let e = exp_negative(z.saturating_sub(max));
+        let e = exp_negative(max.wrapping_sub(*z) as u32);
         *z = e as i32;
         sum = sum.wrapping_add(e);
     }
     let inverse = reciprocal(sum.max(1 << 15));
     for (p, e) in probabilities.iter_mut().zip(logits.iter()) {
         let p_i32 = ((*e as u32).wrapping_mul(inverse).wrapping_add(0x8000) >> 16) as i32;
-        *p = crate::fixed::saturate_i16(p_i32);
+        *p = saturate_i16(p_i32);
     }
 }
 
@@ -209,8 +216,8 @@ mod tests {
 
     #[test]
     fn exp_is_within_two_units() {
-        let e = worst(-(1 << 21)..=0, |d| {
-            exp_negative(d) as f64 - 32768.0 * libm::exp(d as f64 / 65536.0)
+        let e = worst(0..=1 << 21, |d| {
+            exp_negative(d as u32) as f64 - 32768.0 * libm::exp(-d as f64 / 65536.0)
         });
         std::println!("exp: worst error {e:.3} units of 2^-15");
         assert!(e <= 2.0);

@@ -14,8 +14,14 @@
 //! into one sum, the halves are already part of the row's bias.
 //!
 //! Nothing here needs a 64-bit product, so the narrowest core (Armv6-M has only a 32 × 32 → 32
-//! multiplier) computes the same bits in a few instructions. Nothing branches on data either:
-//! sums wrap, and saturation is masked arithmetic.
+//! multiplier) computes the same bits in a few instructions. Nothing branches on data either: sums
+//! wrap, and where a core cannot saturate or select, masks do it.
+
+use crate::kernels::sign_mask;
+
+/// Armv6-M and RISC-V have no conditional move, so the compiler turns any comparison into a branch:
+/// there, masks from [`sign_mask`], which hides where they come from.
+const MASKED: bool = cfg!(any(kernel = "armv6m", kernel = "riscv32"));
 
 /// Fractional bits of a pre-activation.
 pub const Z_BITS: u32 = 16;
@@ -52,40 +58,70 @@ pub const fn round_shift(value: i32, bits: u32) -> i32 {
     if bits == 0 { value } else { value.wrapping_add(1 << (bits - 1)) >> bits }
 }
 
-/// The nearest value that a signed integer of `BITS` bits holds.
+/// Saturates to `−2^(BITS − 1) ..= 2^(BITS − 1) − 1`, for values that fit 31 bits.
 #[inline(always)]
-pub const fn saturate<const BITS: u32>(value: i32) -> i32 {
-    let max = (1i32 << (BITS - 1)) - 1;
-    if value > max {
-        max
-    } else if value < -max - 1 {
-        -max - 1
+pub fn saturate_signed<const BITS: u32>(value: i32) -> i32 {
+    let half = 1 << (BITS - 1);
+    if MASKED {
+        masked::limit(positive(value + half), 2 * half - 1) - half
     } else {
-        value
+        value.clamp(-half, half - 1)
     }
+}
+
+/// Saturates to `±(2^(BITS − 1) − 1)`.
+#[inline(always)]
+pub fn saturate_symmetric<const BITS: u32>(value: i32) -> i32 {
+    let max = (1 << (BITS - 1)) - 1;
+    if MASKED { masked::saturate_symmetric(value, max) } else { value.clamp(-max, max) }
 }
 
 /// Saturates to `±32767`, the symmetric range of every `i16` activation.
 #[inline(always)]
-pub const fn saturate_i16(value: i32) -> i16 {
-    if value > 32767 {
-        32767
-    } else if value < -32767 {
-        -32767
-    } else {
-        value as i16
-    }
+pub fn saturate_i16(value: i32) -> i16 {
+    saturate_symmetric::<16>(value) as i16
 }
 
 /// Saturates a cell state to ±[`CELL_MAX`].
 #[inline(always)]
-pub const fn saturate_cell(value: i32) -> i32 {
-    if value > CELL_MAX {
-        CELL_MAX
-    } else if value < -CELL_MAX {
-        -CELL_MAX
-    } else {
-        value
+pub fn saturate_cell(value: i32) -> i32 {
+    saturate_symmetric::<30>(value)
+}
+
+/// `max(0, value)`
+#[inline(always)]
+pub fn positive(value: i32) -> i32 {
+    if MASKED { value & !sign_mask(value) } else { value.max(0) }
+}
+
+/// `max(a, b)`
+#[inline(always)]
+pub fn larger(a: i32, b: i32) -> i32 {
+    if MASKED { masked::larger(a, b) } else { a.max(b) }
+}
+
+mod masked {
+    use super::sign_mask;
+
+    /// `min(value, max)` for a value from 0 on (or `i32::MIN`, which stands for 2^31) and a `max` of
+    /// ones.
+    #[inline(always)]
+    pub(super) fn limit(value: i32, max: i32) -> i32 {
+        (value | sign_mask(max.wrapping_sub(value))) & max
+    }
+
+    #[inline(always)]
+    pub(super) fn saturate_symmetric(value: i32, max: i32) -> i32 {
+        let sign = sign_mask(value);
+        let magnitude = (value ^ sign).wrapping_sub(sign);
+        (limit(magnitude, max) ^ sign).wrapping_sub(sign)
+    }
+
+    #[inline(always)]
+    pub(super) fn larger(a: i32, b: i32) -> i32 {
+        // The sign of the exact difference: of `a` if the signs differ, else of what cannot overflow.
+        let less = sign_mask((a & !b) | (!(a ^ b) & a.wrapping_sub(b)));
+        a ^ ((a ^ b) & less)
     }
 }
 
@@ -131,7 +167,21 @@ mod tests {
         for v in corners() {
             assert_eq!(saturate_i16(v) as i32, v.clamp(-32767, 32767));
             assert_eq!(saturate_cell(v), v.clamp(-CELL_MAX, CELL_MAX));
-            assert_eq!(saturate::<21>(v), v.clamp(-(1 << 20), (1 << 20) - 1));
+            assert_eq!(saturate_signed::<10>(v), v.clamp(-512, 511));
+        }
+    }
+
+    #[test]
+    fn masks_give_what_comparisons_give() {
+        for a in corners() {
+            assert_eq!(masked::saturate_symmetric(a, 32767), a.clamp(-32767, 32767));
+            assert_eq!(masked::saturate_symmetric(a, CELL_MAX), a.clamp(-CELL_MAX, CELL_MAX));
+            if a >= 0 {
+                assert_eq!(masked::limit(a, 1023), a.min(1023));
+            }
+            for b in corners() {
+                assert_eq!(masked::larger(a, b), a.max(b), "{a} {b}");
+            }
         }
     }
 

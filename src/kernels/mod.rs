@@ -25,6 +25,11 @@ use portable as selected;
 #[cfg(kernel = "riscv32")]
 use riscv32 as selected;
 
+#[cfg(not(any(kernel = "armv6m", kernel = "riscv32")))]
+pub(crate) use portable::sign_mask;
+#[cfg(any(kernel = "armv6m", kernel = "riscv32"))]
+pub(crate) use selected::sign_mask;
+
 /// How the weights of a block of four rows are laid out: number format and packing.
 ///
 /// A *tile* covers four columns (eight where it says so) of the four rows.

@@ -4,6 +4,12 @@ use super::{GROUP, Row, Tiles};
 use crate::activation::{sigmoid, tanh, tanh_cell};
 use crate::fixed::{CELL_BITS, gated, round_shift, saturate_cell, scale};
 
+/// All ones for a negative value, else 0.
+#[inline(always)]
+pub(crate) const fn sign_mask(value: i32) -> i32 {
+    value >> 31
+}
+
 /// [`affine`](super::affine) for every packing.
 pub fn affine<const N: usize>(
     tiles: Tiles,

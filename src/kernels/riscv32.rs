@@ -5,12 +5,24 @@
 //! come as signed bytes. `mulh` by the multiplier in the upper half of a word is
 //! `(sum × multiplier) >> 16`.
 
-use core::arch::naked_asm;
+use core::arch::{asm, naked_asm};
 use core::mem::MaybeUninit;
 
 #[cfg(feature = "lstm")]
 pub(super) use super::portable::lstm;
 use super::{Row, Tiles, portable};
+
+/// All ones for a negative value, else 0. The compiler does not see what it is, and so does not
+/// make a branch of what is done with it.
+#[inline(always)]
+pub(crate) fn sign_mask(value: i32) -> i32 {
+    let mask;
+    // SAFETY: shifts a register.
+    unsafe {
+        asm!("srai {mask}, {value}, 31", mask = lateout(reg) mask, value = in(reg) value, options(pure, nomem, nostack))
+    }
+    mask
+}
 
 #[inline(always)]
 pub(super) fn affine<const N: usize>(

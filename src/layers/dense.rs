@@ -2,7 +2,7 @@
 
 use super::{Activation, Layer, padded};
 use crate::activation::{sigmoid, softmax, tanh};
-use crate::fixed::{round_shift, saturate_i16};
+use crate::fixed::{positive, round_shift, saturate_i16};
 
 pub(super) fn step<'m>(
     layer: &Layer<'_>,
@@ -27,7 +27,7 @@ pub(super) fn step<'m>(
             *y = z.map(|z| match activation {
                 Activation::Sigmoid => saturate_i16(round_shift(sigmoid(z), 1)),
                 Activation::Tanh => tanh(z) as i16,
-                Activation::Relu => saturate_i16(round_shift(z.max(0), layer.shift as u32)),
+                Activation::Relu => saturate_i16(round_shift(positive(z), layer.shift as u32)),
                 Activation::Linear | Activation::Softmax => {
                     saturate_i16(round_shift(z, layer.shift as u32))
                 }

@@ -2,7 +2,7 @@
 
 use super::{Activation, Layer, commit};
 use crate::activation::tanh;
-use crate::fixed::{round_shift, saturate_i16};
+use crate::fixed::{positive, round_shift, saturate_i16};
 
 pub(super) fn step<'m>(
     layer: &Layer<'_>,
@@ -17,7 +17,7 @@ pub(super) fn step<'m>(
     for (h_new, _) in h_new.as_chunks_mut().0.iter_mut().zip(h.as_chunks::<4>().0) {
         let [z] = blocks.next(x, h);
         *h_new = z.map(|z| match activation {
-            Activation::Relu => saturate_i16(round_shift(z.max(0), layer.shift as u32)),
+            Activation::Relu => saturate_i16(round_shift(positive(z), layer.shift as u32)),
             _ => tanh(z) as i16,
         });
     }
