@@ -68,13 +68,53 @@ def keras_networks(k):
     }
 
 
-def write_keras(out, rng):
-    keras2 = keras_networks(tf_keras)
-    for name, model in keras_networks(keras).items():
-        # Keras' initialisation leaves biases at 0 or 1; move everything a little.
-        weights = [w + 0.1 * rng.standard_normal(w.shape).astype(np.float32) for w in model.get_weights()]
-        model.set_weights(weights)
-        keras2[name].set_weights(weights)
+def folded_networks(k):
+    """As keras_networks: layers that an importer folds into their neighbours."""
+    L = k.layers
+    adapted = L.Normalization(name="adapted")
+    adapted.adapt(sequences(np.random.default_rng(4), 20, STEPS, INPUTS) * [0.1, 1, 10] + [1, 2, 3])
+    inner = k.Sequential(
+        [L.InputLayer((None, INPUTS)), L.SimpleRNN(5, use_bias=False, return_sequences=True, name="rnn")],
+        name="inner",
+    )
+    return {
+        "normalized": k.Sequential(
+            [
+                L.InputLayer((None, INPUTS)),
+                adapted,
+                L.LSTM(5, return_sequences=True, name="lstm"),
+                L.BatchNormalization(name="between"),
+                L.GRU(4, use_bias=False, name="gru"),
+                L.BatchNormalization(scale=False, name="before"),
+                L.Dense(5, name="hidden"),
+                L.BatchNormalization(center=False, name="after"),
+                L.ReLU(name="relu"),
+                L.Dense(CLASSES, name="head"),
+                L.Softmax(name="softmax"),
+            ]
+        ),
+        "nested": k.Sequential(
+            [
+                L.InputLayer((None, INPUTS)),
+                L.Rescaling(0.5, 0.1, name="rescaling"),
+                L.Normalization(mean=[0.1, 0.2, 0.3], variance=[1, 2, 3], name="given"),
+                inner,
+                L.Softmax(name="softmax"),
+            ]
+        ),
+    }
+
+
+def write_keras(out, rng, networks):
+    keras2 = networks(tf_keras)
+    for name, model in networks(keras).items():
+        for layer, layer2 in zip(model.layers, keras2[name].layers, strict=True):
+            # Adapted to the same data; it would not use weights set afterwards.
+            if layer.name != "adapted":
+                # Keras' initialisation leaves biases at 0 or 1; move everything a little.
+                weights = [w + 0.1 * rng.standard_normal(w.shape).astype(np.float32) for w in layer.get_weights()]
+                layer.set_weights(weights)
+                layer2.set_weights(weights)
         x = sequences(rng, N, STEPS, INPUTS)
         y = model.predict(x, verbose=0)
         np.testing.assert_allclose(keras2[name].predict(x, verbose=0), y, atol=1e-6)
@@ -124,8 +164,9 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(1)
     rng = np.random.default_rng(2)
-    write_keras(args.out, rng)
+    write_keras(args.out, rng, keras_networks)
     write_torch(args.out, rng)
+    write_keras(args.out, rng, folded_networks)
 
 
 if __name__ == "__main__":
