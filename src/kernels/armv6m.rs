@@ -9,7 +9,7 @@ use core::arch::{asm, naked_asm};
 use core::mem::MaybeUninit;
 
 #[cfg(feature = "lstm")]
-pub(super) use super::portable::lstm;
+pub(super) use super::portable::{gru_after, gru_before, lstm};
 use super::{Row, Tiles, portable};
 
 /// All ones for a negative value, else 0. The compiler does not see what it is, and so does not

@@ -8,7 +8,7 @@ use core::arch::naked_asm;
 use core::mem::MaybeUninit;
 
 #[cfg(feature = "lstm")]
-pub(super) use super::portable::lstm;
+pub(super) use super::portable::{gru_after, gru_before, lstm};
 use super::{Row, Tiles, portable};
 
 #[inline(always)]

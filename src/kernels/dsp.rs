@@ -8,45 +8,70 @@
 //! addition in one.
 
 use core::arch::global_asm;
+use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 
-use super::{Row, Tiles, portable};
+pub(super) use super::portable::affine;
+use super::{Row, Tiles};
 use crate::activation::TANH;
 
 /// Most columns whose even sum `Q` fits 32 bits whatever they hold: 511 × 2^7 × 2^15 < 2^31.
 const MAX_COLUMNS: usize = 508;
 
-#[inline(always)]
-pub(super) fn affine<const N: usize>(
-    tiles: Tiles,
-    rows: &[[Row; 4]; N],
-    weights: &[u8],
-    x: &[i16],
-    h: &[i16],
-) -> [[i32; 4]; N] {
-    const { assert!(N > 0) }
-    if tiles != Tiles::Int8Dsp || x.len().max(h.len()) > MAX_COLUMNS {
-        return portable::affine(tiles, rows, weights, x, h);
+/// Tiles in a row in the code, and their size.
+const UNROLLED: usize = 4;
+const TILE_BYTES: usize = 56;
+
+/// Where the products of two vectors start: `h`, then `x`.
+#[repr(C)]
+pub(super) struct Plan<'v>([Product; 2], PhantomData<&'v [i16]>);
+
+/// `start` and `end` of a vector, and the `entry` into the unrolled tiles that leaves whole rounds.
+#[repr(C)]
+struct Product {
+    start: *const i16,
+    end: *const i16,
+    entry: usize,
+}
+
+impl Product {
+    /// `check` is the code behind the unrolled tiles, which ends a round.
+    fn new(v: &[i16], check: *const u8) -> Self {
+        let first = match v.len() / 4 {
+            0 => 0,
+            tiles => (tiles - 1) % UNROLLED + 1,
+        };
+        let entry = check.wrapping_sub(first * TILE_BYTES).addr() | 1;
+        Self { start: v.as_ptr(), end: v.as_ptr_range().end, entry }
     }
-    debug_assert!(weights.len() == N * tiles.bytes(x.len() + h.len()));
-    let mut z = MaybeUninit::<[[i32; 4]; N]>::uninit();
-    let z_end = z.as_mut_ptr().wrapping_add(1).cast();
-    // SAFETY: the kernel reads `N` blocks of records, all of `x` and `h` and the weights, and
-    // writes `z` up to its end.
-    unsafe {
-        gatelet_affine_dsp(
-            rows.as_ptr(),
-            weights.as_ptr(),
-            z.as_mut_ptr().cast(),
-            z_end,
-            x.as_ptr(),
-            x.len(),
-            h.as_ptr(),
-            h.len(),
-        )
+}
+
+impl<'v> Plan<'v> {
+    /// `None` is for the portable kernel.
+    #[inline(always)]
+    pub(super) fn new(tiles: Tiles, x: &'v [i16], h: &'v [i16]) -> Option<Self> {
+        if tiles != Tiles::Int8Dsp || x.len().max(h.len()) > MAX_COLUMNS {
+            return None;
+        }
+        let x = Product::new(x, &raw const gatelet_affine_dsp_x);
+        let h = Product::new(h, &raw const gatelet_affine_dsp_h);
+        Some(Self([h, x], PhantomData))
     }
-    // SAFETY: written above.
-    unsafe { z.assume_init() }
+
+    /// [`Vectors::affine`](super::Vectors::affine).
+    #[inline(always)]
+    pub(super) fn affine<const N: usize>(
+        &self,
+        rows: &[[Row; 4]; N],
+        weights: &[u8],
+        z: &mut [[i32; 4]; N],
+    ) {
+        const { assert!(N > 0) }
+        let z = z.as_mut_ptr_range();
+        // SAFETY: the kernel reads `N` blocks of records, their weights and both vectors, which
+        // `'v` keeps alive, and writes all of `z`.
+        unsafe { gatelet_affine_dsp(rows.as_ptr(), weights.as_ptr(), z.start, &self.0, z.end) }
+    }
 }
 
 unsafe extern "C" {
@@ -55,12 +80,13 @@ unsafe extern "C" {
         rows: *const [Row; 4],
         weights: *const u8,
         z: *mut [i32; 4],
+        plan: *const [Product; 2],
         z_end: *mut [i32; 4],
-        x: *const i16,
-        x_len: usize,
-        h: *const i16,
-        h_len: usize,
     );
+    /// Code behind the unrolled tiles of x.
+    static gatelet_affine_dsp_x: u8;
+    /// Code behind the unrolled tiles of h.
+    static gatelet_affine_dsp_h: u8;
 }
 
 // Registers, in a product and behind it:
@@ -73,9 +99,8 @@ unsafe extern "C" {
 //   r11, r9  P of rows 2 and 3        | r11: sum of row 3; r8, r9: bias and multipliers of row 3
 //   r12, lr  Q of rows 0 and 1, of rows 2 and 3: the sums of rows 0 and 2
 //
-// Stack: what a product starts with (its activations and six zeros, taken by one `ldm`), their end
-// and the product's entry into the unrolled tiles, for x and then for h; the pointers into rows and
-// z; the saved registers; the arguments x, x_len, h, h_len.
+// Stack: for x and then for h, what a product starts with (the vector and six zeros, taken by one
+// `ldm`), its end and its entry; the pointers into rows and z; the saved registers; z_end.
 global_asm!(
     r#"
     .equ END, 28
@@ -83,26 +108,11 @@ global_asm!(
     .equ H, 36
     .equ ROWS, 72
     .equ Z, 76
-    .equ Z_END, 80
-    .equ FRAME, 84
-    .equ TILE, 56
-    .equ UNROLL, 4
-
-    @ Pushes what a product starts with. Its tiles, modulo UNROLL, are done at the first entry:
-    @ 1 ..= UNROLL of them, none at all only if there are none. r5-r10 are zero, r3 is TILE / 4.
-    .macro  prepare vector, check
-    ldrd    r4, lr, [sp, #\vector]
-    adr.w   r12, \check - TILE + 1
-    add     r11, r4, lr, lsl #1
-    subs    r2, lr, #4
-    it      pl
-    andpl   r2, r2, #4 * UNROLL - 4
-    mls     r12, r2, r3, r12
-    push    {{r4-r12}}
-    .endm
+    .equ FRAME, 80
+    .equ Z_END, FRAME + 36
 
     .macro  tiles
-    .rept   UNROLL
+    .rept   {unrolled}
     ldm.w   r1!, {{r2-r5}}
     ldrd    r6, r7, [r0], #8
     smlald  r10, r8, r2, r6
@@ -130,29 +140,26 @@ global_asm!(
     .endm
 
     .section .text.gatelet_affine_dsp, "ax"
-    .global gatelet_affine_dsp
+    .global gatelet_affine_dsp, gatelet_affine_dsp_x, gatelet_affine_dsp_h
     .type   gatelet_affine_dsp, %function
     .thumb_func
     .balign 4
 gatelet_affine_dsp:
     push    {{r4-r11, lr}}
-    push    {{r0, r2, r3}}
-    movs    r3, #TILE / 4
-    movs    r5, #0
-    movs    r6, #0
-    movs    r7, #0
-    mov     r8, r5
-    mov     r9, r5
-    mov     r10, r5
-    prepare 56, .Lh_check
-    prepare 84, .Lx_check
+    push    {{r0, r2}}
+    adr     r5, .Lzeros
+    ldm     r5, {{r5-r10}}
+    ldm     r3!, {{r4, r11, r12}}
+    push    {{r4-r12}}
+    ldm     r3, {{r4, r11, r12}}
+    push    {{r4-r12}}
 
 .Lblock:
     ldm     sp, {{r0, r8-r12, lr}}
     ldr     pc, [sp, #ENTRY]
 .Lx:
     tiles
-.Lx_check:
+gatelet_affine_dsp_x:
     ldr     r2, [sp, #END]
     cmp     r0, r2
     bne     .Lx
@@ -172,7 +179,7 @@ gatelet_affine_dsp:
     ldr     pc, [sp, #32 + H + ENTRY]
 .Lh:
     tiles
-.Lh_check:
+gatelet_affine_dsp_h:
     ldr     r2, [sp, #32 + H + END]
     cmp     r0, r2
     bne     .Lh
@@ -192,35 +199,81 @@ gatelet_affine_dsp:
 
     add     sp, sp, #FRAME
     pop     {{r4-r11, pc}}
-"#
+
+    .balign 4
+.Lzeros:
+    .space  24
+"#,
+    unrolled = const UNROLLED,
 );
 
 #[inline(always)]
 pub(super) fn lstm(z: &[[i32; 4]; 4], c: &mut [i32; 4]) -> [i16; 4] {
-    let mut h = MaybeUninit::<[i16; 4]>::uninit();
-    // SAFETY: the kernel reads `z` and the table, reads and writes `c`, and writes `h`, which is
-    // valid for it but not aligned.
-    unsafe {
-        gatelet_lstm_dsp(z, c, h.as_mut_ptr(), &TANH[TANH.len() / 2]);
-        h.assume_init()
-    }
+    let mut h = MaybeUninit::uninit();
+    // SAFETY: the kernel reads `z` and the table, reads and writes `c`, and writes `h`.
+    unsafe { gatelet_lstm_dsp(z, c, h.as_mut_ptr(), table()) }
+    // SAFETY: written above.
+    unsafe { h.assume_init() }
 }
 
+#[inline(always)]
+pub(super) fn gru_after(
+    [z, r]: &[[i32; 4]; 2],
+    n_x: &[i32; 4],
+    n_h: &[i32; 4],
+    memory: &mut [i32; 4],
+) -> [i16; 4] {
+    let mut h = MaybeUninit::uninit();
+    // SAFETY: the kernel reads the pre-activations and the table, reads and writes `memory`, and
+    // writes `h`.
+    unsafe { gatelet_gru_after_dsp(z, memory, h.as_mut_ptr(), table(), r, n_x, n_h) }
+    // SAFETY: written above.
+    unsafe { h.assume_init() }
+}
+
+#[inline(always)]
+pub(super) fn gru_before(z: &[i32; 4], n: &[i32; 4], memory: &mut [i32; 4]) -> [i16; 4] {
+    let mut h = MaybeUninit::uninit();
+    // SAFETY: as in `gru_after`.
+    unsafe { gatelet_gru_before_dsp(z, memory, h.as_mut_ptr(), table(), n) }
+    // SAFETY: written above.
+    unsafe { h.assume_init() }
+}
+
+/// The entry of tanh(0).
+fn table() -> *const i16 {
+    &TANH[TANH.len() / 2]
+}
+
+type Four = [i32; 4];
+
 unsafe extern "C" {
-    fn gatelet_lstm_dsp(
-        z: *const [[i32; 4]; 4],
-        c: *mut [i32; 4],
+    fn gatelet_lstm_dsp(z: *const [Four; 4], c: *mut Four, h: *mut [i16; 4], table: *const i16);
+    fn gatelet_gru_after_dsp(
+        z: *const Four,
+        memory: *mut Four,
         h: *mut [i16; 4],
-        tanh_of_zero: *const i16,
+        table: *const i16,
+        r: *const Four,
+        n_x: *const Four,
+        n_h: *const Four,
+    );
+    fn gatelet_gru_before_dsp(
+        z: *const Four,
+        memory: *mut Four,
+        h: *mut [i16; 4],
+        table: *const i16,
+        n: *const Four,
     );
 }
 
-// Registers: r0 z; r1 c; r3 table; r4-r7 the four units; r8 65535; r9 2^fraction of the table's
-// index; r10 2^21, of a gate's rounding; r2 that of tanh; r11 32768; r12 and lr at work.
+// Registers: r0 pre-activations; r1 cell state or memory; r3 table; r4-r7 the four units; r8 65535;
+// r9 2^F, F the bits of the index's fraction; r10 2^21, of a gate's rounding; r11 32768; r2 of
+// another rounding; r12 and lr at work. The address of h waits on the stack.
 //
-// One unaligned load gives both entries beside x, one `mla` their weights: with the fraction f of
-// F bits, 65535·f + 2^F is f in the upper half and 2^F - f in the lower. `smmulr` with 2^(32-n)
-// shifts right by n and rounds.
+// One unaligned load gives both entries beside x, one `mla` their weights: with the fraction f,
+// 65535·f + 2^F is f in the upper half and 2^F - f in the lower. `smmulr` with 2^(32-n) shifts
+// right by n and rounds.
 global_asm!(
     r#"
     @ x = table at x, with \fraction more fractional bits than Q0.15.
@@ -251,14 +304,18 @@ global_asm!(
     smmulr  \unit, \unit, r10
     .endm
 
-    @ c << 2 times f << 14 has 32 bits more than c.
-    .macro  forget unit, at
-    ldr     lr, [r0, #16 + \at]
-    sigmoid lr
+    @ unit += gate lr · memory: memory << 2 times gate << 14 has 32 bits more than memory.
+    .macro  remember unit, at
     ldr     r12, [r1, #\at]
     lsl     lr, lr, #14
     lsl     r12, r12, #2
     smmlar  \unit, r12, lr, \unit
+    .endm
+
+    .macro  forget unit, at
+    ldr     lr, [r0, #16 + \at]
+    sigmoid lr
+    remember \unit, \at
     .endm
 
     @ Saturates to ±(2^29 - 1): an `ssat` for each sign.
@@ -319,10 +376,97 @@ gatelet_lstm_dsp:
     output  r6, 56
     output  r7, 60
     pkhtb   r4, r5, r4, asr #16
-    pkhtb   r6, r7, r6, asr #16
+    pkhtb   r5, r7, r6, asr #16
     pop     {{r2}}
-    str     r4, [r2]
-    str     r6, [r2, #4]
+    stm     r2, {{r4, r5}}
+    pop     {{r4-r11, pc}}
+
+    @ n = n_x + (gate lr · n_h), the product in 64 bits: n_h can be any number.
+    .macro  reset unit, at
+    ldr     lr, [r0, #\at]
+    sigmoid lr
+    ldr     r12, [r2, #\at]
+    smull   \unit, r12, r12, lr
+    ldr     lr, [r1, #\at]
+    adds    \unit, \unit, r11
+    adc     r12, r12, #0
+    add     lr, lr, \unit, lsr #16
+    add     \unit, lr, r12, lsl #16
+    .endm
+
+    .macro  blend unit, at
+    ldr     lr, [r0, #\at]
+    sigmoid lr
+    rsb     r12, lr, #65536
+    mul     \unit, \unit, r12
+    smmulr  \unit, \unit, r2
+    remember \unit, \at
+    .endm
+
+    .macro  narrow unit
+    smmulr  \unit, \unit, r2
+    ssat    \unit, #16, \unit
+    .endm
+
+    .section .text.gatelet_gru_dsp, "ax"
+    .global gatelet_gru_after_dsp, gatelet_gru_before_dsp
+    .type   gatelet_gru_after_dsp, %function
+    .type   gatelet_gru_before_dsp, %function
+    .thumb_func
+    .balign 4
+gatelet_gru_after_dsp:
+    push    {{r2, r4-r11, lr}}
+    push    {{r0, r1}}
+    movw    r8, #65535
+    mov     r9, #1 << 11
+    mov     r10, #1 << 21
+    mov     r11, #1 << 15
+    ldrd    r0, r1, [sp, #48]
+    ldr     r2, [sp, #56]
+    reset   r4, 0
+    reset   r5, 4
+    reset   r6, 8
+    reset   r7, 12
+    pop     {{r0, r1}}
+    b       .Lcandidate
+
+    .thumb_func
+gatelet_gru_before_dsp:
+    push    {{r2, r4-r11, lr}}
+    movw    r8, #65535
+    mov     r10, #1 << 21
+    mov     r11, #1 << 15
+    ldr     r12, [sp, #40]
+    ldm     r12, {{r4-r7}}
+.Lcandidate:
+    mov     r9, #1 << 10
+    mov     r2, #1 << 22
+    tanh    r4, 20, 10
+    tanh    r5, 20, 10
+    tanh    r6, 20, 10
+    tanh    r7, 20, 10
+    mov     r9, #1 << 11
+    mov     r2, #1 << 29
+    blend   r4, 0
+    blend   r5, 4
+    blend   r6, 8
+    blend   r7, 12
+    stm     r1, {{r4-r7}}
+    mov     r2, #1 << 19
+    narrow  r4
+    narrow  r5
+    narrow  r6
+    narrow  r7
+    pkhbt   r4, r4, r5, lsl #16
+    pkhbt   r5, r6, r7, lsl #16
+    @ -32768 becomes -32767: negated twice, with saturation.
+    mov     r12, #0
+    qsub16  r4, r12, r4
+    qsub16  r5, r12, r5
+    qsub16  r4, r12, r4
+    qsub16  r5, r12, r5
+    pop     {{r2}}
+    stm     r2, {{r4, r5}}
     pop     {{r4-r11, pc}}
 "#
 );

@@ -1,8 +1,9 @@
-//! The matrix products: one contract, one place that selects.
+//! The matrix products and the cells: one contract, one place that selects.
 //!
-//! [`affine`] gives the pre-activations of blocks of four rows. `portable.rs` defines the answer
-//! for every layout; a file per architecture gives the same bits faster for the layout made for
-//! it, and leaves the others to the portable one.
+//! [`Vectors::affine`] gives the pre-activations of blocks of four rows, [`lstm`], [`gru_after`] and
+//! [`gru_before`] what four units make of theirs. `portable.rs` defines the answer for every layout
+//! of weights; a file per architecture gives the same bits faster for the layout made for it, and
+//! leaves the others to the portable one.
 
 #[cfg(kernel = "armv6m")]
 mod armv6m;
@@ -24,6 +25,9 @@ use dsp as selected;
 use portable as selected;
 #[cfg(kernel = "riscv32")]
 use riscv32 as selected;
+
+use crate::activation::sigmoid;
+use crate::fixed::round_shift;
 
 #[cfg(not(any(kernel = "armv6m", kernel = "riscv32")))]
 pub(crate) use portable::sign_mask;
@@ -67,23 +71,57 @@ impl Tiles {
 /// and of the recurrent product.
 pub type Row = [u8; 8];
 
-/// Pre-activations of `N` blocks of four rows, Q15.16:
-///
-/// ```text
-/// z[r] = bias[r] + ((m_x[r] · Σ_c w_x[r][c]·x[c]) >> 16) + ((m_h[r] · Σ_c w_h[r][c]·h[c]) >> 16)
-/// ```
-///
-/// `weights` holds, block after block, the tiles of `x`'s columns, then those of `h`'s. Lengths of
-/// `x` and `h` are multiples of four, and `weights` is as long as [`Tiles::bytes`] says. Sums wrap.
-#[inline(always)]
-pub fn affine<const N: usize>(
+/// The two vectors that a layer's blocks are multiplied with, and what follows from them.
+pub struct Vectors<'v> {
     tiles: Tiles,
-    rows: &[[Row; 4]; N],
-    weights: &[u8],
-    x: &[i16],
-    h: &[i16],
-) -> [[i32; 4]; N] {
-    selected::affine(tiles, rows, weights, x, h)
+    x: &'v [i16],
+    h: &'v [i16],
+    block_bytes: usize,
+    #[cfg(kernel = "dsp")]
+    plan: Option<dsp::Plan<'v>>,
+}
+
+impl<'v> Vectors<'v> {
+    /// Lengths are multiples of four. Both are aligned to words, as the weights will be.
+    #[inline(always)]
+    pub fn new(tiles: Tiles, x: &'v [i16], h: &'v [i16]) -> Self {
+        Self {
+            tiles,
+            x,
+            h,
+            block_bytes: tiles.bytes(x.len()) + tiles.bytes(h.len()),
+            #[cfg(kernel = "dsp")]
+            plan: dsp::Plan::new(tiles, x, h),
+        }
+    }
+
+    /// Bytes of the weights of a block.
+    pub const fn block_bytes(&self) -> usize {
+        self.block_bytes
+    }
+
+    /// Pre-activations of `N` blocks of four rows, Q15.16:
+    ///
+    /// ```text
+    /// z[r] = bias[r] + ((m_x[r]·Σ_c w_x[r][c]·x[c]) >> 16) + ((m_h[r]·Σ_c w_h[r][c]·h[c]) >> 16)
+    /// ```
+    ///
+    /// `weights` holds, block after block, the tiles of `x`'s columns, then those of `h`'s, and is
+    /// `N` times [`block_bytes`](Self::block_bytes) long. Sums wrap.
+    #[inline(always)]
+    pub fn affine<const N: usize>(
+        &self,
+        rows: &[[Row; 4]; N],
+        weights: &[u8],
+        z: &mut [[i32; 4]; N],
+    ) {
+        debug_assert!(weights.len() == N * self.block_bytes);
+        #[cfg(kernel = "dsp")]
+        if let Some(plan) = &self.plan {
+            return plan.affine(rows, weights, z);
+        }
+        *z = selected::affine(self.tiles, rows, weights, self.x, self.h);
+    }
 }
 
 /// Four units of an LSTM, from the pre-activations of their gates `i f g o`:
@@ -93,8 +131,41 @@ pub fn affine<const N: usize>(
 /// ```
 ///
 /// `c` lies within ±[`CELL_MAX`](crate::fixed::CELL_MAX), as it leaves it.
-#[cfg(feature = "lstm")]
 #[inline(always)]
 pub fn lstm(z: &[[i32; 4]; 4], c: &mut [i32; 4]) -> [i16; 4] {
     selected::lstm(z, c)
+}
+
+/// Four units of a GRU that resets after the product: pre-activations of `z` and `r`, the
+/// candidate's two products, and the memory of `h`, which [`gru_before`] explains.
+///
+/// ```text
+/// n = n_x + sigmoid(r)·n_h
+/// ```
+#[inline(always)]
+pub fn gru_after(
+    zr: &[[i32; 4]; 2],
+    n_x: &[i32; 4],
+    n_h: &[i32; 4],
+    memory: &mut [i32; 4],
+) -> [i16; 4] {
+    selected::gru_after(zr, n_x, n_h, memory)
+}
+
+/// Four units of a GRU from the pre-activations of `z` and of the candidate:
+///
+/// ```text
+/// h' = sigmoid(z)·h + (1 − sigmoid(z))·tanh(n)
+/// ```
+///
+/// `memory` is `h` with [`MEMORY_BITS`](crate::fixed::MEMORY_BITS) and less than 2 in magnitude.
+#[inline(always)]
+pub fn gru_before(z: &[i32; 4], n: &[i32; 4], memory: &mut [i32; 4]) -> [i16; 4] {
+    selected::gru_before(z, n, memory)
+}
+
+/// `sigmoid(r)·h` of four units.
+#[inline(always)]
+pub fn reset(r: &[i32; 4], h: &[i16; 4]) -> [i16; 4] {
+    core::array::from_fn(|unit| round_shift(sigmoid(r[unit]) * h[unit] as i32, 16) as i16)
 }

@@ -1,8 +1,12 @@
 //! The definition of every answer, in plain Rust.
 
+use core::array;
+
 use super::{GROUP, Row, Tiles};
 use crate::activation::{sigmoid, tanh, tanh_cell};
-use crate::fixed::{CELL_BITS, gated, round_shift, saturate_cell, scale};
+use crate::fixed::{
+    CELL_BITS, GATE_ONE, MEMORY_BITS, gated, round_shift, saturate_cell, saturate_i16, scale,
+};
 
 /// All ones for a negative value, else 0.
 #[inline(always)]
@@ -117,14 +121,34 @@ fn add_tiles<const BYTES: usize, const COLUMNS: usize>(
 
 /// [`lstm`](super::lstm) of any core.
 pub fn lstm(z: &[[i32; 4]; 4], c: &mut [i32; 4]) -> [i16; 4] {
-    let mut h = [0; 4];
-    for unit in 0..4 {
+    array::from_fn(|unit| {
         let [i, f, g, o] = z.map(|gate| gate[unit]);
         let (i, f, g, o) = (sigmoid(i), sigmoid(f), tanh(g), sigmoid(o));
         // i·g has 16 + 15 fractional bits and fits: |g| < 2^15.
         let new = gated(c[unit], f).wrapping_add(round_shift(i * g, 31 - CELL_BITS));
         c[unit] = saturate_cell(new);
-        h[unit] = round_shift(o * tanh_cell(c[unit]), 16) as i16;
-    }
-    h
+        round_shift(o * tanh_cell(c[unit]), 16) as i16
+    })
+}
+
+/// [`gru_after`](super::gru_after) of any core.
+pub fn gru_after(
+    [z, r]: &[[i32; 4]; 2],
+    n_x: &[i32; 4],
+    n_h: &[i32; 4],
+    memory: &mut [i32; 4],
+) -> [i16; 4] {
+    let n = array::from_fn(|unit| n_x[unit].wrapping_add(gated(n_h[unit], sigmoid(r[unit]))));
+    gru_before(z, &n, memory)
+}
+
+/// [`gru_before`](super::gru_before) of any core.
+pub fn gru_before(z: &[i32; 4], n: &[i32; 4], memory: &mut [i32; 4]) -> [i16; 4] {
+    array::from_fn(|unit| {
+        let (z, n) = (sigmoid(z[unit]), tanh(n[unit]));
+        // (1 − z)·n has 16 + 15 fractional bits and fits: |n| < 2^15.
+        let new = round_shift((GATE_ONE - z) * n, 31 - MEMORY_BITS);
+        memory[unit] = gated(memory[unit], z).wrapping_add(new);
+        saturate_i16(round_shift(memory[unit], MEMORY_BITS - 15))
+    })
 }

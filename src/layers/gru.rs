@@ -11,9 +11,9 @@
 //! fractional bits, as an LSTM does its cell state; the products see it as Q0.15.
 
 use super::{BLOCK, Layer, commit, split_state};
-use crate::activation::{sigmoid, tanh};
-use crate::fixed::{GATE_ONE, MEMORY_BITS, gated, round_shift, saturate_i16};
+use crate::kernels;
 
+#[inline(never)]
 pub(super) fn step_after<'m>(
     layer: &Layer<'_>,
     x: &[i16],
@@ -23,19 +23,19 @@ pub(super) fn step_after<'m>(
     let (memory, h) = split_state(state, layer.units);
     let h_new: &mut [i16] = bytemuck::cast_slice_mut(scratch);
     let mut blocks = layer.blocks();
+    let (both, x, of_h) = (layer.vectors(x, h), layer.vectors(x, &[]), layer.vectors(&[], h));
+    let (mut zr, mut n_x, mut n_h) = ([[0; BLOCK]; 2], [[0; BLOCK]], [[0; BLOCK]]);
     for (m, h_new) in memory.as_chunks_mut::<4>().0.iter_mut().zip(h_new.as_chunks_mut::<4>().0) {
-        let [z, r] = blocks.next(x, h);
-        let [n_x] = blocks.next(x, &[]);
-        let [n_h] = blocks.next(&[], h);
-        for unit in 0..BLOCK {
-            let n = n_x[unit].wrapping_add(gated(n_h[unit], sigmoid(r[unit])));
-            (m[unit], h_new[unit]) = blend(m[unit], z[unit], n);
-        }
+        blocks.next(&both, &mut zr);
+        blocks.next(&x, &mut n_x);
+        blocks.next(&of_h, &mut n_h);
+        *h_new = kernels::gru_after(&zr, &n_x[0], &n_h[0], m);
     }
     commit(h, h_new);
     h
 }
 
+#[inline(never)]
 pub(super) fn step_before<'m>(
     layer: &Layer<'_>,
     x: &[i16],
@@ -46,30 +46,18 @@ pub(super) fn step_before<'m>(
     let (reset, h_new) = scratch.split_at_mut(h.len().div_ceil(2).min(scratch.len()));
     let reset: &mut [i16] = bytemuck::cast_slice_mut(reset);
     let h_new: &mut [i16] = bytemuck::cast_slice_mut(h_new);
-    let mut blocks = layer.blocks();
-    for (reset, h4) in reset.as_chunks_mut::<4>().0.iter_mut().zip(h.as_chunks::<4>().0) {
-        let [r] = blocks.next(x, h);
-        for unit in 0..BLOCK {
-            reset[unit] = round_shift(sigmoid(r[unit]) * h4[unit] as i32, 16) as i16;
-        }
+    let (mut blocks, both) = (layer.blocks(), layer.vectors(x, h));
+    let (mut z, mut n) = ([[0; BLOCK]], [[0; BLOCK]]);
+    for (reset, h) in reset.as_chunks_mut::<4>().0.iter_mut().zip(h.as_chunks().0) {
+        blocks.next(&both, &mut z);
+        *reset = kernels::reset(&z[0], h);
     }
+    let after_reset = layer.vectors(x, reset);
     for (m, h_new) in memory.as_chunks_mut::<4>().0.iter_mut().zip(h_new.as_chunks_mut::<4>().0) {
-        let [z] = blocks.next(x, h);
-        let [n] = blocks.next(x, reset);
-        for unit in 0..BLOCK {
-            (m[unit], h_new[unit]) = blend(m[unit], z[unit], n[unit]);
-        }
+        blocks.next(&both, &mut z);
+        blocks.next(&after_reset, &mut n);
+        *h_new = kernels::gru_before(&z[0], &n[0], m);
     }
     commit(h, h_new);
     h
-}
-
-/// `z·h + (1 − z)·n` of one unit: its new memory and hidden state, from pre-activations.
-#[inline(always)]
-fn blend(memory: i32, z: i32, n: i32) -> (i32, i16) {
-    let (z, n) = (sigmoid(z), tanh(n));
-    // (1 − z)·n has 16 + 15 fractional bits and fits: |n| < 2^15.
-    let new = round_shift((GATE_ONE - z) * n, 31 - MEMORY_BITS);
-    let memory = gated(memory, z).wrapping_add(new);
-    (memory, saturate_i16(round_shift(memory, MEMORY_BITS - 15)))
 }

@@ -7,9 +7,10 @@
 //!
 //! The four gates of four units are computed together, so no gate is ever stored.
 
-use super::{Layer, commit, split_state};
+use super::{BLOCK, Layer, commit, split_state};
 use crate::kernels;
 
+#[inline(never)]
 pub(super) fn step<'m>(
     layer: &Layer<'_>,
     x: &[i16],
@@ -18,9 +19,10 @@ pub(super) fn step<'m>(
 ) -> &'m [i16] {
     let (c, h) = split_state(state, layer.units);
     let h_new: &mut [i16] = bytemuck::cast_slice_mut(scratch);
-    let mut blocks = layer.blocks();
+    let (mut blocks, v) = (layer.blocks(), layer.vectors(x, h));
+    let mut z = [[0; BLOCK]; 4];
     for (c, h_new) in c.as_chunks_mut::<4>().0.iter_mut().zip(h_new.as_chunks_mut::<4>().0) {
-        let z = blocks.next(x, h);
+        blocks.next(&v, &mut z);
         *h_new = kernels::lstm(&z, c);
     }
     commit(h, h_new);

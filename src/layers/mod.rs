@@ -10,7 +10,7 @@ mod lstm;
 mod rnn;
 
 use crate::blob::format::BLOCK;
-use crate::kernels::{self, Row, Tiles};
+use crate::kernels::{Row, Tiles, Vectors};
 
 /// How 8-bit weights are laid out inside a block. Any packing gives the same result on every target;
 /// each is fastest on the cores it is named for.
@@ -228,14 +228,17 @@ impl<'a> Layer<'a> {
         bytemuck::cast_slice(output)
     }
 
+    fn vectors<'v>(&self, x: &'v [i16], h: &'v [i16]) -> Vectors<'v> {
+        Vectors::new(self.tiles, x, h)
+    }
+
     fn blocks(&self) -> Blocks<'a> {
-        Blocks { tiles: self.tiles, rows: self.rows.as_chunks().0, weights: self.weights }
+        Blocks { rows: self.rows.as_chunks().0, weights: self.weights }
     }
 }
 
 /// The layer's blocks of four rows, in order.
 struct Blocks<'a> {
-    tiles: Tiles,
     rows: &'a [[Row; BLOCK]],
     weights: &'a [u8],
 }
@@ -246,15 +249,39 @@ impl Blocks<'_> {
     /// The reader made sure that the blocks are as many as the layer asks for; past the last one
     /// the answer is zero.
     #[inline(always)]
-    fn next<const N: usize>(&mut self, x: &[i16], h: &[i16]) -> [[i32; BLOCK]; N] {
-        let bytes = N * (self.tiles.bytes(x.len()) + self.tiles.bytes(h.len()));
+    fn next<const N: usize>(&mut self, v: &Vectors<'_>, z: &mut [[i32; BLOCK]; N]) {
+        let bytes = N * v.block_bytes();
         let (Some((rows, more_rows)), Some((weights, more_weights))) =
             (self.rows.split_first_chunk(), self.weights.split_at_checked(bytes))
         else {
-            return [[0; BLOCK]; N];
+            *z = [[0; BLOCK]; N];
+            return;
         };
         (self.rows, self.weights) = (more_rows, more_weights);
-        kernels::affine(self.tiles, rows, weights, x, h)
+        v.affine(rows, weights, z);
+    }
+
+    /// Fills `y` with what `f` makes of the blocks' pre-activations. Kernels like four at a time.
+    #[inline(always)]
+    fn fill<T>(
+        &mut self,
+        v: &Vectors<'_>,
+        y: &mut [[T; BLOCK]],
+        f: impl Fn([i32; BLOCK]) -> [T; BLOCK],
+    ) {
+        let (fours, rest) = y.as_chunks_mut::<4>();
+        let mut z = [[0; BLOCK]; 4];
+        for y in fours {
+            self.next(v, &mut z);
+            for (y, z) in y.iter_mut().zip(z) {
+                *y = f(z);
+            }
+        }
+        let mut z = [[0; BLOCK]];
+        for y in rest {
+            self.next(v, &mut z);
+            *y = f(z[0]);
+        }
     }
 }
 
