@@ -18,6 +18,8 @@ fn main() {
         .find_map(|flag| flag.strip_prefix("-Ctarget-cpu=").or(flag.strip_prefix("target-cpu=")));
     if let Some(kernel) = select(&target, cpu.unwrap_or_default()) {
         println!("cargo::rustc-cfg=kernel=\"{kernel}\"");
+        // For `.cpu` in assembly: link-time optimization reads that without `target-cpu`.
+        println!("cargo::rustc-env=KERNEL_CPU={}", cpu.unwrap_or("cortex-m4"));
     }
 }
 

@@ -19,7 +19,7 @@ use crate::activation::TANH;
 const MAX_COLUMNS: usize = 508;
 
 /// Tiles in a row in the code, and their size.
-const UNROLLED: usize = 4;
+const UNROLLED: usize = 8;
 const TILE_BYTES: usize = 56;
 
 /// Where the products of two vectors start: `h`, then `x`.
@@ -102,6 +102,7 @@ unsafe extern "C" {
 // Stack: for x and then for h, what a product starts with (the vector and six zeros, taken by one
 // `ldm`), its end and its entry; the pointers into rows and z; the saved registers; z_end.
 global_asm!(
+    concat!(".cpu ", env!("KERNEL_CPU")),
     r#"
     .equ END, 28
     .equ ENTRY, 32
