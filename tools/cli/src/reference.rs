@@ -290,22 +290,49 @@ impl<'a> LayerRun<'a> {
 
 /// `z += W[first_row..][..z.len()] x`, in every lane.
 fn multiply_add(weights: &Matrix, first_row: usize, x: &[Lane], z: &mut [Lane]) {
-    // Two rows at once share the loads of x and still fit 16 vector registers.
-    let mut rows = z.chunks_exact_mut(2);
-    let mut row = first_row;
-    for pair in &mut rows {
-        let [mut a, mut b] = [pair[0], pair[1]];
-        for ((&wa, &wb), x) in weights.row(row).iter().zip(weights.row(row + 1)).zip(x) {
-            for l in 0..LANES {
-                a[l] += wa * x[l];
-                b[l] += wb * x[l];
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has AVX2, which is all that the function asks for.
+        return unsafe { multiply_add_avx2(weights, first_row, x, z) };
+    }
+    multiply_add_rows::<2>(weights, first_row, x, z);
+}
+
+/// Wider registers; the same operations on every lane, hence the same bits.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn multiply_add_avx2(weights: &Matrix, first_row: usize, x: &[Lane], z: &mut [Lane]) {
+    multiply_add_rows::<4>(weights, first_row, x, z);
+}
+
+/// `ROWS` rows at once share the loads of `x`; as many as fit the registers.
+#[inline(always)]
+fn multiply_add_rows<const ROWS: usize>(
+    weights: &Matrix,
+    first_row: usize,
+    x: &[Lane],
+    z: &mut [Lane],
+) {
+    let cols = weights.cols();
+    let x = &x[..cols];
+    let values = &weights.values()[first_row * cols..];
+    let (blocks, rest) = z.as_chunks_mut::<ROWS>();
+    let mut rows = values.chunks_exact(cols);
+    for z in blocks {
+        let row: [&[f64]; ROWS] =
+            std::array::from_fn(|_| rows.next().expect("a row for every sum"));
+        let mut sums = *z;
+        for (k, x) in x.iter().enumerate() {
+            for r in 0..ROWS {
+                for l in 0..LANES {
+                    sums[r][l] += row[r][k] * x[l];
+                }
             }
         }
-        pair.copy_from_slice(&[a, b]);
-        row += 2;
+        *z = sums;
     }
-    for z in rows.into_remainder() {
-        for (&w, x) in weights.row(row).iter().zip(x) {
+    for (z, row) in rest.iter_mut().zip(rows) {
+        for (&w, x) in row.iter().zip(x) {
             for l in 0..LANES {
                 z[l] += w * x[l];
             }
@@ -339,4 +366,36 @@ fn softmax(values: &mut [Lane]) {
 
 fn sigmoid(v: f64) -> f64 {
     1.0 / (1.0 + libm::exp(-v))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_width_of_register_gives_the_same_bits() {
+        let mut seed = 1u32;
+        let mut random = || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            f64::from(seed) / 2f64.powi(31) - 1.0
+        };
+        for (rows, cols) in [(1, 1), (2, 3), (3, 2), (5, 7), (12, 33)] {
+            let weights = Matrix::new(rows, cols, (0..rows * cols).map(|_| random()).collect());
+            let x: Vec<Lane> = (0..cols).map(|_| std::array::from_fn(|_| random())).collect();
+            let mut expected = vec![[0.5; LANES]; rows];
+            for (z, r) in expected.iter_mut().zip(0..) {
+                for (k, x) in x.iter().enumerate() {
+                    for l in 0..LANES {
+                        z[l] += weights.row(r)[k] * x[l];
+                    }
+                }
+            }
+            let mut widest = vec![[0.5; LANES]; rows];
+            multiply_add(&weights, 0, &x, &mut widest);
+            assert_eq!(widest, expected);
+            let mut narrow = vec![[0.5; LANES]; rows - 1];
+            multiply_add_rows::<2>(&weights, 1, &x, &mut narrow);
+            assert_eq!(narrow, expected[1..]);
+        }
+    }
 }
