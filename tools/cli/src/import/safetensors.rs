@@ -26,7 +26,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use half::{bf16, f16};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -84,7 +84,11 @@ impl Hints {
         let size = path.metadata().with_context(in_context)?.len();
         ensure!(size <= MAX_TOML, "{} has {size} bytes; expected a few lines", path.display());
         let text = std::fs::read_to_string(path).with_context(in_context)?;
-        toml::from_str(&text).with_context(in_context)
+        toml::from_str(&text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start);
+            let line = text.get(..start).map_or(1, |before| before.matches('\n').count() + 1);
+            anyhow!("{}, line {line}: {}", path.display(), error.message())
+        })
     }
 }
 
