@@ -8,7 +8,6 @@
 use core::arch::{asm, naked_asm};
 use core::mem::MaybeUninit;
 
-#[cfg(feature = "lstm")]
 pub(super) use super::portable::{gru_after, gru_before, lstm};
 use super::{Row, Tiles, portable};
 

@@ -1,0 +1,109 @@
+//! Every board says in QEMU what the host says, bit for bit, and takes the same number of
+//! instructions for every input.
+
+mod common;
+
+use std::path::Path;
+
+use common::{Random, cells, classifier, data};
+use gatelet::{Packing, WeightType};
+use gatelet_cli::data::Dataset;
+use gatelet_cli::device::{Board, random, run};
+use gatelet_cli::graph::{Graph, Output};
+use gatelet_cli::host::{self, Blob};
+use gatelet_cli::import::import;
+
+/// Runs `blob` on `samples`.
+fn check(board: &str, name: &str, blob: &Blob, samples: &[Vec<i16>]) {
+    let file = format!("{board}-{name}.gate");
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(file);
+    std::fs::write(&path, blob.bytes()).unwrap();
+    let board = Board::named(board).unwrap_or_else(|error| panic!("{error:#}"));
+    let report = run(&board, &path, blob.model().unwrap(), samples);
+    let report = report.unwrap_or_else(|error| panic!("{name}: {error:#}"));
+    println!("{name}: {report:?}");
+    assert_eq!(report.first_difference, None, "{name} on {} differs", board.name);
+    assert_eq!(
+        report.least_instructions, report.instructions_per_step,
+        "instructions of {name} on {} depend on the input",
+        board.name
+    );
+}
+
+/// All cells on top of each other, at sizes that leave every remainder.
+fn tower() -> Graph {
+    let mut random = Random(3);
+    let sizes = [5, 7, 33, 16, 6, 9];
+    let layers = (0..5).map(|k| cells(sizes[k], sizes[k + 1], &mut random).swap_remove(k));
+    let layers = layers.collect();
+    classifier(layers, 3, Output::EveryStep, &mut random)
+}
+
+/// Numbers from everywhere, zeros, and the largest of either sign.
+fn extremes(inputs: usize) -> Vec<Vec<i16>> {
+    let mut samples = random(8, 12 * inputs);
+    samples.extend([0, i16::MAX, -i16::MAX].map(|x| vec![x; 6 * inputs]));
+    samples
+}
+
+/// The first `most` utterances of the vowels' test set.
+fn vowels(blob: &Blob, most: usize) -> Vec<Vec<i16>> {
+    let x = Dataset::read(&data("vowels/test.npz")).unwrap().x;
+    let model = blob.model().unwrap();
+    (0..x.len().min(most)).map(|sample| host::quantize(&model, x.sample(sample))).collect()
+}
+
+fn board(name: &str, utterances: usize) {
+    use Packing::{Dsp, Helium, Plain};
+    use WeightType::{Int4, Int8, Int16};
+
+    let graph = tower();
+    let x = Random(4).sequences(4, 20, 5);
+    for (weights, packing) in
+        [(Int8, Plain), (Int8, Dsp), (Int8, Helium), (Int16, Plain), (Int4, Plain)]
+    {
+        let blob = common::blob(&graph, &x, weights, packing);
+        check(name, &format!("{weights:?}-{packing:?}"), &blob, &extremes(5));
+    }
+    let calibration = Dataset::read(&data("vowels/train.npz")).unwrap().x;
+    for cell in ["lstm", "gru", "rnn"] {
+        let graph = import(&data(&format!("vowels/{cell}.keras"))).unwrap();
+        let blob = common::blob(&graph, &calibration, Int8, Dsp);
+        check(name, cell, &blob, &vowels(&blob, utterances));
+    }
+}
+
+#[test]
+fn cortex_m0() {
+    board("cortex-m0", 20);
+}
+
+#[test]
+fn cortex_m3() {
+    board("cortex-m3", 20);
+}
+
+#[test]
+fn cortex_m4() {
+    board("cortex-m4", 370);
+}
+
+#[test]
+fn cortex_m7() {
+    board("cortex-m7", 20);
+}
+
+#[test]
+fn cortex_m33() {
+    board("cortex-m33", 20);
+}
+
+#[test]
+fn cortex_m55() {
+    board("cortex-m55", 20);
+}
+
+#[test]
+fn riscv32() {
+    board("riscv32", 20);
+}
