@@ -11,6 +11,8 @@ mod armv6m;
 mod armv7m;
 #[cfg(kernel = "dsp")]
 mod dsp;
+#[cfg(kernel = "helium")]
+mod helium;
 pub mod portable;
 #[cfg(kernel = "riscv32")]
 mod riscv32;
@@ -21,7 +23,15 @@ use armv6m as selected;
 use armv7m as selected;
 #[cfg(kernel = "dsp")]
 use dsp as selected;
-#[cfg(not(any(kernel = "armv6m", kernel = "armv7m", kernel = "dsp", kernel = "riscv32")))]
+#[cfg(kernel = "helium")]
+use helium as selected;
+#[cfg(not(any(
+    kernel = "armv6m",
+    kernel = "armv7m",
+    kernel = "dsp",
+    kernel = "helium",
+    kernel = "riscv32"
+)))]
 use portable as selected;
 #[cfg(kernel = "riscv32")]
 use riscv32 as selected;
@@ -77,8 +87,9 @@ pub struct Vectors<'v> {
     x: &'v [i16],
     h: &'v [i16],
     block_bytes: usize,
-    #[cfg(kernel = "dsp")]
-    plan: Option<dsp::Plan<'v>>,
+    /// `None` if the kernel is not made for `tiles`.
+    #[cfg(any(kernel = "dsp", kernel = "helium"))]
+    plan: Option<selected::Plan<'v>>,
 }
 
 impl<'v> Vectors<'v> {
@@ -90,8 +101,8 @@ impl<'v> Vectors<'v> {
             x,
             h,
             block_bytes: tiles.bytes(x.len()) + tiles.bytes(h.len()),
-            #[cfg(kernel = "dsp")]
-            plan: dsp::Plan::new(tiles, x, h),
+            #[cfg(any(kernel = "dsp", kernel = "helium"))]
+            plan: selected::Plan::new(tiles, x, h),
         }
     }
 
@@ -116,7 +127,7 @@ impl<'v> Vectors<'v> {
         z: &mut [[i32; 4]; N],
     ) {
         debug_assert!(weights.len() == N * self.block_bytes);
-        #[cfg(kernel = "dsp")]
+        #[cfg(any(kernel = "dsp", kernel = "helium"))]
         if let Some(plan) = &self.plan {
             return plan.affine(rows, weights, z);
         }

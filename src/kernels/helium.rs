@@ -1,0 +1,185 @@
+//! Armv8.1-M with Helium (Cortex-M55, M85): 9 instructions for the 32 products of a tile.
+//!
+//! A tile of [`Tiles::Int8Helium`] is 4 rows × 8 columns: eight activations are loaded once for four
+//! rows, a row's eight weights widen to 16 bits as they are loaded, and `vmlava` adds eight products
+//! to a sum. `vmulh` by a multiplier in the upper half of a lane is [`scale`](crate::fixed::scale).
+
+use core::arch::global_asm;
+use core::marker::PhantomData;
+
+pub(super) use super::portable::{affine, gru_after, gru_before, lstm};
+use super::{Row, Tiles};
+
+/// Tiles in a row in the code, and their size.
+const UNROLLED: usize = 4;
+const TILE_BYTES: usize = 36;
+
+/// Where the products of two vectors start: `x`, then `h`.
+#[repr(C)]
+pub(super) struct Plan<'v>([Product; 2], PhantomData<&'v [i16]>);
+
+/// What a product starts with: the first six words are taken by one `ldm`.
+#[repr(C)]
+struct Product {
+    /// Sums of rows 0 and 1.
+    zeros: [u32; 2],
+    vector: *const i16,
+    /// Sums of rows 2 and 3.
+    more_zeros: [u32; 2],
+    rounds: usize,
+    /// Into the unrolled tiles, so that whole rounds remain.
+    entry: usize,
+    /// Behind the rounds: the code for the last four columns, or that behind it.
+    exit: usize,
+}
+
+/// Code behind the unrolled tiles of a product, that of its last four columns, that behind both.
+type Labels = [*const u8; 3];
+
+impl Product {
+    fn new(v: &[i16], [end, last, done]: Labels) -> Self {
+        let tiles = v.len() / 8;
+        let first = if tiles == 0 { 0 } else { (tiles - 1) % UNROLLED + 1 };
+        Self {
+            zeros: [0; 2],
+            vector: v.as_ptr(),
+            more_zeros: [0; 2],
+            rounds: tiles.div_ceil(UNROLLED),
+            entry: end.wrapping_sub(first * TILE_BYTES).addr() | 1,
+            exit: if v.len() % 8 == 0 { done } else { last }.addr() | 1,
+        }
+    }
+}
+
+impl<'v> Plan<'v> {
+    /// `None` is for the portable kernel.
+    #[inline(always)]
+    pub(super) fn new(tiles: Tiles, x: &'v [i16], h: &'v [i16]) -> Option<Self> {
+        if tiles != Tiles::Int8Helium {
+            return None;
+        }
+        let x_labels = [
+            &raw const gatelet_affine_helium_x,
+            &raw const gatelet_affine_helium_x_last,
+            &raw const gatelet_affine_helium_x_done,
+        ];
+        let h_labels = [
+            &raw const gatelet_affine_helium_h,
+            &raw const gatelet_affine_helium_h_last,
+            &raw const gatelet_affine_helium_h_done,
+        ];
+        Some(Self([Product::new(x, x_labels), Product::new(h, h_labels)], PhantomData))
+    }
+
+    /// [`Vectors::affine`](super::Vectors::affine).
+    #[inline(always)]
+    pub(super) fn affine<const N: usize>(
+        &self,
+        rows: &[[Row; 4]; N],
+        weights: &[u8],
+        z: &mut [[i32; 4]; N],
+    ) {
+        const { assert!(N > 0) }
+        let z = z.as_mut_ptr_range();
+        // SAFETY: the kernel reads `N` blocks of records, their weights and both vectors, which
+        // `'v` keeps alive, and writes all of `z`.
+        unsafe { gatelet_affine_helium(rows.as_ptr(), weights.as_ptr(), z.start, &self.0, z.end) }
+    }
+}
+
+unsafe extern "C" {
+    /// Pre-activations of the blocks from `z` to `z_end`, at least one.
+    fn gatelet_affine_helium(
+        rows: *const [Row; 4],
+        weights: *const u8,
+        z: *mut [i32; 4],
+        plan: *const [Product; 2],
+        z_end: *mut [i32; 4],
+    );
+    static gatelet_affine_helium_x: u8;
+    static gatelet_affine_helium_x_last: u8;
+    static gatelet_affine_helium_x_done: u8;
+    static gatelet_affine_helium_h: u8;
+    static gatelet_affine_helium_h_last: u8;
+    static gatelet_affine_helium_h_done: u8;
+}
+
+// Registers: r0, r2, r4, r6 sums of rows 0 to 3 (`vmlava` wants even ones); r1 weights; r3 vector;
+// r5, r7 what the products of x and h start with; r8 records; r9 z; r10 its end; lr rounds; q2, q3
+// biases and multipliers, and z as it grows.
+global_asm!(
+    concat!(".cpu ", env!("KERNEL_CPU")),
+    r#"
+    .equ ENTRY, 24
+    .equ EXIT, 28
+
+    @ The tiles of a product: rows at -24, -16 and -8 from the next tile.
+    .macro  product start, name
+    ldm     \start, {{r0, r2, r3, r4, r6, lr}}
+    ldr     pc, [\start, #ENTRY]
+.Lround_\name:
+    .rept   {unrolled}
+    vldrh.u16 q0, [r3], #16
+    vldrb.s16 q1, [r1], #32
+    vmlava.s16 r0, q0, q1
+    vldrb.s16 q1, [r1, #-24]
+    vmlava.s16 r2, q0, q1
+    vldrb.s16 q1, [r1, #-16]
+    vmlava.s16 r4, q0, q1
+    vldrb.s16 q1, [r1, #-8]
+    vmlava.s16 r6, q0, q1
+    .endr
+gatelet_affine_helium_\name:
+    le      lr, .Lround_\name
+    ldr     pc, [\start, #EXIT]
+gatelet_affine_helium_\name\()_last:
+    vldrh.s32 q0, [r3]
+    vldrb.s32 q1, [r1], #16
+    vmlava.s32 r0, q0, q1
+    vldrb.s32 q1, [r1, #-12]
+    vmlava.s32 r2, q0, q1
+    vldrb.s32 q1, [r1, #-8]
+    vmlava.s32 r4, q0, q1
+    vldrb.s32 q1, [r1, #-4]
+    vmlava.s32 r6, q0, q1
+gatelet_affine_helium_\name\()_done:
+    vmov    q0[2], q0[0], r0, r4
+    vmov    q0[3], q0[1], r2, r6
+    .endm
+
+    .section .text.gatelet_affine_helium, "ax"
+    .global gatelet_affine_helium
+    .type   gatelet_affine_helium, %function
+    .thumb_func
+    .balign 4
+gatelet_affine_helium:
+    push    {{r4-r10, lr}}
+    mov     r8, r0
+    mov     r9, r2
+    mov     r5, r3
+    add     r7, r3, #32
+    ldr     r10, [sp, #32]
+
+.Lblock:
+    product r5, x
+    vld20.32 {{q2, q3}}, [r8]
+    vld21.32 {{q2, q3}}, [r8]!
+    vshl.i32 q1, q3, #16
+    vmulh.s32 q0, q0, q1
+    vadd.i32 q2, q2, q0
+
+    product r7, h
+    vmvn.i32 q1, #0xffff
+    vand    q1, q1, q3
+    vmulh.s32 q0, q0, q1
+    vadd.i32 q2, q2, q0
+    vstrw.32 q2, [r9], #16
+    cmp     r9, r10
+    bne     .Lblock
+    pop     {{r4-r10, pc}}
+
+    .global gatelet_affine_helium_x, gatelet_affine_helium_x_last, gatelet_affine_helium_x_done
+    .global gatelet_affine_helium_h, gatelet_affine_helium_h_last, gatelet_affine_helium_h_done
+"#,
+    unrolled = const UNROLLED,
+);
