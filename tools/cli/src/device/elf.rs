@@ -1,19 +1,39 @@
 //! The engine's share of a firmware.
 
 use anyhow::{Context, Result};
-use object::{Object, ObjectSymbol, SymbolKind};
+use object::{Object, ObjectSymbol, Symbol, SymbolKind};
 
 /// Bytes of the engine in `.text` and `.rodata`, read off the symbols: its functions, tables and
 /// assembly kernels and the methods of the model's type, but not the blob.
 pub(super) fn engine_bytes(elf: &[u8]) -> Result<u64> {
     let elf = object::File::parse(elf).context("the firmware is not an ELF file")?;
-    let symbols = elf.symbols().filter(|symbol| {
-        let Ok(name) = symbol.name() else { return false };
+    let mut symbols: Vec<_> = elf
+        .symbols()
+        .filter(|symbol| symbol.is_definition() && symbol.section_index().is_some())
+        .collect();
+    symbols.sort_by_key(|symbol| (symbol.section_index().map(|section| section.0), start(symbol)));
+    let sizes = symbols.iter().enumerate().filter_map(|(index, symbol)| {
+        let name = symbol.name().ok()?;
         // The compiler's jump tables are named after their function.
         let name = name.strip_prefix(".Lswitch.table.").unwrap_or(name);
-        is_engine(&format!("{:#}", rustc_demangle::demangle(name)), symbol.kind())
+        let name = format!("{:#}", rustc_demangle::demangle(name));
+        if !is_engine(&name, symbol.kind()) {
+            return None;
+        }
+        // What assembly left without a size ends where the next symbol starts.
+        let next = symbols[index..].iter().find(|next| start(next) > start(symbol));
+        let gap = next.filter(|next| next.section_index() == symbol.section_index());
+        Some(match (symbol.size(), gap) {
+            (0, Some(next)) => start(next) - start(symbol),
+            (size, _) => size,
+        })
     });
-    Ok(symbols.map(|symbol| symbol.size()).sum())
+    Ok(sizes.sum())
+}
+
+/// Where a symbol starts: bit 0 of a function's address says that it is Thumb code.
+fn start(symbol: &Symbol<'_, '_>) -> u64 {
+    symbol.address() & !1
 }
 
 fn is_engine(name: &str, kind: SymbolKind) -> bool {
