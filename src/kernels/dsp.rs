@@ -277,30 +277,30 @@ unsafe extern "C" {
 // right by n and rounds.
 global_asm!(
     r#"
-    @ x = table at x, with \fraction more fractional bits than Q0.15.
-    .macro  interpolate x, bits, fraction
-    ssat    \x, #\bits, \x
-    asr     r12, \x, #\fraction
+    @ x = table at x, with \fraction more fractional bits than Q0.15. Beyond the table's ends, which
+    @ are flat, any fraction will do.
+    .macro  interpolate x, fraction
+    ssat    r12, #10, \x, asr #\fraction
     ubfx    \x, \x, #0, #\fraction
     ldr     r12, [r3, r12, lsl #1]
     mla     \x, \x, r8, r9
     smuad   \x, \x, r12
     .endm
 
-    .macro  tanh x, bits, fraction
-    interpolate \x, \bits, \fraction
+    .macro  tanh x, fraction
+    interpolate \x, \fraction
     smmulr  \x, \x, r2
     .endm
 
     .macro  sigmoid x
-    interpolate \x, 21, 11
+    interpolate \x, 11
     add     \x, \x, \x, asr #15
     smmlar  \x, \x, r10, r11
     .endm
 
     .macro  input unit, at
     ldr     lr, [r0, #\at]
-    tanh    lr, 20, 10
+    tanh    lr, 10
     mul     \unit, \unit, lr
     smmulr  \unit, \unit, r10
     .endm
@@ -367,10 +367,10 @@ gatelet_lstm_dsp:
     stm     r1, {{r4-r7}}
     mov     r9, #1 << 14
     mov     r2, #1 << 18
-    tanh    r4, 24, 14
-    tanh    r5, 24, 14
-    tanh    r6, 24, 14
-    tanh    r7, 24, 14
+    tanh    r4, 14
+    tanh    r5, 14
+    tanh    r6, 14
+    tanh    r7, 14
     mov     r9, #1 << 11
     output  r4, 48
     output  r5, 52
@@ -442,10 +442,10 @@ gatelet_gru_before_dsp:
 .Lcandidate:
     mov     r9, #1 << 10
     mov     r2, #1 << 22
-    tanh    r4, 20, 10
-    tanh    r5, 20, 10
-    tanh    r6, 20, 10
-    tanh    r7, 20, 10
+    tanh    r4, 10
+    tanh    r5, 10
+    tanh    r6, 10
+    tanh    r7, 10
     mov     r9, #1 << 11
     mov     r2, #1 << 29
     blend   r4, 0
