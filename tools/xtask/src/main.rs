@@ -1,5 +1,6 @@
 //! gatelet's own errands: `cargo xtask demo` and `cargo xtask test`.
 
+mod demo;
 mod setup;
 mod shell;
 mod test;
@@ -14,6 +15,10 @@ const USAGE: &str = "usage: cargo xtask demo | test | setup
   demo    from trained weights to a chip, on real speech
   test    every check that a change must pass
   setup   install what these two need and miss";
+
+/// The boards in QEMU.
+const BOARDS: [&str; 7] =
+    ["cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55", "riscv32"];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -32,6 +37,10 @@ fn run(arguments: &[&str]) -> Result<bool> {
     setup::enter_root()?;
     match arguments {
         ["setup"] => setup::install().map(|()| true),
+        ["demo"] => {
+            setup::install()?;
+            demo::demo().map(|()| true)
+        }
         ["test"] => {
             setup::install()?;
             test::run()

@@ -6,10 +6,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use crate::BOARDS;
 use crate::shell::command;
-
-const BOARDS: [&str; 7] =
-    ["cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55", "riscv32"];
 
 /// A target and core for each of the engine's kernels.
 const TARGETS: [(&str, &str); 6] = [
