@@ -81,6 +81,20 @@ macro_rules! include_model {
             pub fn state(&self) -> &[u32] {
                 Self::MODEL.state_of(&self.memory)
             }
+
+            /// Puts a saved state back.
+            ///
+            /// # Errors
+            /// If `state` is not as long as [`state`](Self::state).
+            pub fn restore(&mut self, state: &[u32]) -> Result<(), $crate::Error> {
+                Self::MODEL.restore(&mut self.memory, state)
+            }
+
+            /// A [`Stream`]($crate::Stream) over this network's own memory: everything that can
+            /// be done with a model loaded at run time.
+            pub fn stream(&mut self) -> $crate::Stream<'static, '_> {
+                Self::MODEL.resume(&mut self.memory)
+            }
         }
 
         impl Default for $name {

@@ -63,6 +63,11 @@ pub enum Error {
         /// Elements given.
         found: usize,
     },
+    /// The layer has no state: it is not recurrent, or does not exist.
+    State {
+        /// Position of the layer in the table.
+        layer: usize,
+    },
 }
 
 impl Error {
@@ -78,6 +83,7 @@ impl Error {
             Self::Header { field } | Self::Layer { field, .. } => field,
             Self::Feature { feature, .. } => feature,
             Self::Memory { .. } | Self::Shape { .. } => "wrong size",
+            Self::State { .. } => "not a recurrent layer",
         }
     }
 }
@@ -109,6 +115,7 @@ impl fmt::Display for Error {
             Self::Memory { needed, given } => {
                 write!(f, "the model needs a buffer of {needed} words, {given} were given")
             }
+            Self::State { layer } => write!(f, "layer {layer} is not recurrent: it has no state"),
             Self::Shape { expected, found } => {
                 write!(f, "{expected} values expected, {found} given")
             }

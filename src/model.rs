@@ -164,6 +164,23 @@ impl<'a> Model<'a> {
         memory.get(self.working_words()..).unwrap_or(&[])
     }
 
+    /// See [`Stream::restore`].
+    #[doc(hidden)]
+    pub fn restore(&self, memory: &mut [u32], state: &[u32]) -> Result<(), Error> {
+        let own = memory.get_mut(self.working_words()..).unwrap_or_default();
+        expect(own.len(), state.len())?;
+        for (own, saved) in own.iter_mut().zip(state) {
+            *own = *saved;
+        }
+        Ok(())
+    }
+
+    /// A stream that goes on with what `memory` holds.
+    #[doc(hidden)]
+    pub fn resume<'m>(self, memory: &'m mut [u32]) -> Stream<'a, 'm> {
+        Stream { model: self, memory }
+    }
+
     /// Takes `x` and advances the layers of the body by one step.
     #[doc(hidden)]
     pub fn advance(&self, memory: &mut [u32], x: &[i16]) {
@@ -298,10 +315,7 @@ impl<'a, 'm> Stream<'a, 'm> {
     /// # Errors
     /// [`Error::Shape`] if `state` is not as long as [`state`](Self::state).
     pub fn restore(&mut self, state: &[u32]) -> Result<(), Error> {
-        let own = self.memory.get_mut(self.model.working_words()..).unwrap_or_default();
-        expect(own.len(), state.len())?;
-        own.copy_from_slice(state);
-        Ok(())
+        self.model.restore(self.memory, state)
     }
 
     /// The latest output of the layer at `index`, in units of [`Layer::scale`]: the hidden state of
@@ -324,8 +338,8 @@ impl<'a, 'm> Stream<'a, 'm> {
     /// [`Layer::scale`] for a ReLU layer), and for an LSTM `c` with 20 fractional bits.
     ///
     /// # Errors
-    /// [`Error::Shape`] if `h` (or, for an LSTM, `c`) does not have the layer's units, or if there
-    /// is no such recurrent layer.
+    /// [`Error::Shape`] if `h` (or, for an LSTM, `c`) does not have the layer's units;
+    /// [`Error::State`] if there is no such recurrent layer.
     pub fn set_state(&mut self, index: usize, h: &[i16], c: &[i32]) -> Result<(), Error> {
         let mut rest = self.memory.get_mut(self.model.working_words()..).unwrap_or_default();
         let mut at = 0;
@@ -342,7 +356,7 @@ impl<'a, 'm> Stream<'a, 'm> {
             rest = behind;
             at += 1;
         }
-        expect(self.model.depth(), index)
+        Err(Error::State { layer: index })
     }
 }
 

@@ -36,8 +36,10 @@ pub mod header {
     pub const NORMALIZATION: usize = 20;
     pub const LABELS: usize = 24;
     pub const METADATA: usize = 28;
+    /// Zeros, for what later minor versions point to.
+    pub const RESERVED: usize = 32;
     /// Bytes of the header; the layer table follows it.
-    pub const BYTES: usize = 32;
+    pub const BYTES: usize = 48;
 }
 
 /// Bits of the header's flags.

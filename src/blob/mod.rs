@@ -76,6 +76,13 @@ impl<'a> Blob<'a> {
         if !is_scale(self.f32(header::OUTPUT_SCALE)) {
             return Err(Error::Header { field: "output_scale" });
         }
+        let mut at = header::RESERVED;
+        while at < header::BYTES {
+            if self.u8(at) != 0 {
+                return Err(Error::Header { field: "reserved" });
+            }
+            at += 1;
+        }
         let table = self.depth() * layer::BYTES;
         if self.depth() == 0 || self.section(header::BYTES, table).is_none() {
             return Err(Error::Header { field: "layers" });

@@ -89,22 +89,33 @@ pub struct Quantized {
 /// # Errors
 /// If a number of the model does not fit its integer; the message names the layer.
 pub fn quantize(graph: &Graph, ranges: &Ranges, weights: WeightType) -> Result<Quantized> {
+    // Inputs that move a gate's pre-activation very far leave no room for headroom.
+    try_quantize(graph, ranges, weights, HEADROOM)
+        .or_else(|_| try_quantize(graph, ranges, weights, 1.0))
+}
+
+fn try_quantize(
+    graph: &Graph,
+    ranges: &Ranges,
+    weights: WeightType,
+    headroom: f64,
+) -> Result<Quantized> {
     let normalization = ranges.inputs.iter().map(|range| {
         let mean = ((range.min + range.max) / 2.0) as f32;
-        let reach = (range.max - mean as f64).max(mean as f64 - range.min) * HEADROOM;
+        let reach = (range.max - f64::from(mean)).max(f64::from(mean) - range.min) * headroom;
         // A feature that never moved still gets a step to move by.
-        let reach = if reach > 0.0 { reach } else { mean.abs().max(1.0) as f64 };
+        let reach = if reach > 0.0 { reach } else { f64::from(mean.abs().max(1.0)) };
         (mean, (reach / 32767.0) as f32)
     });
     let normalization: Vec<_> = normalization.collect();
 
-    let mut steps: Vec<f64> = normalization.iter().map(|(_, step)| *step as f64).collect();
-    let mut means: Vec<f64> = normalization.iter().map(|(mean, _)| *mean as f64).collect();
+    let mut steps: Vec<f64> = normalization.iter().map(|(_, step)| f64::from(*step)).collect();
+    let mut means: Vec<f64> = normalization.iter().map(|(mean, _)| f64::from(*mean)).collect();
     let mut layers = Vec::new();
     for (layer, largest) in graph.layers.iter().zip(&ranges.outputs) {
         let quantized = quantize_layer(layer, weights, *largest, &means, &steps)
             .with_context(|| format!("layer `{}` cannot be represented", layer.name))?;
-        steps = vec![quantized.scale as f64; quantized.units];
+        steps = vec![f64::from(quantized.scale); quantized.units];
         means = vec![0.0; quantized.units];
         layers.push(quantized);
     }

@@ -1,0 +1,117 @@
+//! What several tests need: small networks, and blobs of them.
+#![allow(dead_code)]
+
+use std::path::{Path, PathBuf};
+
+use gatelet::{Packing, WeightType};
+use gatelet_cli::calibrate::calibrate;
+use gatelet_cli::data::Sequences;
+use gatelet_cli::graph::{
+    Activation, Dense, Graph, GraphBuilder, Gru, Lstm, Matrix, Op, Output, Reset, Rnn,
+    RnnActivation,
+};
+use gatelet_cli::host::Blob;
+use gatelet_cli::pack::{Notes, pack};
+use gatelet_cli::quantize::quantize;
+use indicatif::ProgressBar;
+
+/// A file of `tests/data`.
+pub(crate) fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
+/// The blobs of format 1.0 that every later reader must load.
+pub(crate) fn golden_blobs() -> Vec<(String, Vec<u8>)> {
+    let mut blobs: Vec<_> = std::fs::read_dir(data("blobs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "gate"))
+        .map(|path| (path.file_stem().unwrap().to_str().unwrap().to_owned(), path))
+        .map(|(name, path)| (name, std::fs::read(path).unwrap()))
+        .collect();
+    blobs.sort();
+    assert!(blobs.len() >= 5, "golden blobs are missing");
+    blobs
+}
+
+/// Quantizes and packs `graph`, calibrated on `x`.
+pub(crate) fn blob(graph: &Graph, x: &Sequences, weights: WeightType, packing: Packing) -> Blob {
+    let ranges = calibrate(graph, x, &ProgressBar::hidden());
+    let quantized = quantize(graph, &ranges, weights).unwrap();
+    Blob::new(&pack(&quantized, packing, &Notes::default()).unwrap())
+}
+
+/// Numbers that repeat: xorshift64*.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    /// Uniform in ±`limit`.
+    pub(crate) fn real(&mut self, limit: f64) -> f64 {
+        ((self.next() >> 11) as f64 / (1u64 << 53) as f64 * 2.0 - 1.0) * limit
+    }
+
+    pub(crate) fn matrix(&mut self, rows: usize, cols: usize) -> Matrix {
+        let limit = (3.0 / cols as f64).sqrt();
+        Matrix::new(rows, cols, (0..rows * cols).map(|_| self.real(limit)).collect())
+    }
+
+    pub(crate) fn vector(&mut self, n: usize) -> Vec<f64> {
+        (0..n).map(|_| self.real(0.5)).collect()
+    }
+
+    pub(crate) fn sequences(&mut self, samples: usize, steps: usize, features: usize) -> Sequences {
+        let values = (0..samples * steps * features).map(|_| self.real(2.0) as f32).collect();
+        Sequences::new(values, steps, features, vec![steps; samples]).unwrap()
+    }
+}
+
+/// One layer of every recurrent kind, with random weights.
+pub(crate) fn cells(inputs: usize, units: usize, random: &mut Random) -> Vec<Op> {
+    let mut pair =
+        |gates: usize| (random.matrix(gates * units, inputs), random.matrix(gates * units, units));
+    let (lstm, before, after, tanh, relu) = (pair(4), pair(3), pair(3), pair(1), pair(1));
+    let rnn = |(input, recurrent): (Matrix, Matrix), bias, activation| {
+        Op::Rnn(Rnn { input, recurrent, bias, activation })
+    };
+    vec![
+        Op::Lstm(Lstm { input: lstm.0, recurrent: lstm.1, bias: random.vector(4 * units) }),
+        Op::Gru(Gru {
+            input: before.0,
+            recurrent: before.1,
+            bias: random.vector(3 * units),
+            reset: Reset::Before,
+        }),
+        Op::Gru(Gru {
+            input: after.0,
+            recurrent: after.1,
+            bias: random.vector(3 * units),
+            reset: Reset::After { recurrent_bias: random.vector(units) },
+        }),
+        rnn(tanh, random.vector(units), RnnActivation::Tanh),
+        rnn(relu, random.vector(units), RnnActivation::Relu),
+    ]
+}
+
+/// A stack of `layers`, with a softmax over `classes` behind it.
+pub(crate) fn classifier(
+    layers: Vec<Op>,
+    classes: usize,
+    output: Output,
+    random: &mut Random,
+) -> Graph {
+    let mut builder = GraphBuilder::new(layers[0].input_matrix().cols());
+    for (k, op) in layers.into_iter().enumerate() {
+        builder.layer(format!("layer{k}"), op).unwrap();
+    }
+    let weights = random.matrix(classes, builder.width());
+    let (bias, activation) = (random.vector(classes), Activation::Softmax);
+    builder.layer("head", Op::Dense(Dense { weights, bias, activation })).unwrap();
+    builder.finish(output).unwrap()
+}

@@ -1,0 +1,165 @@
+//! Blobs that are not what they should be: every one is refused, with the right reason.
+
+mod common;
+
+use common::golden_blobs;
+use gatelet::blob::format::{self, header, layer};
+use gatelet::{Error, Model};
+use gatelet_cli::host::Blob;
+use rayon::prelude::*;
+
+fn refusal(bytes: &[u8]) -> Option<Error> {
+    Blob::new(bytes).model().err()
+}
+
+/// Writes a field and seals the blob again, so that the CRC does not save the reader.
+fn forged(blob: &[u8], at: usize, bytes: &[u8]) -> Vec<u8> {
+    let mut forged = blob.to_vec();
+    forged[at..][..bytes.len()].copy_from_slice(bytes);
+    sealed(forged)
+}
+
+fn sealed(mut blob: Vec<u8>) -> Vec<u8> {
+    let end = blob.len() - format::CRC_BYTES;
+    let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&blob[..end]);
+    blob[end..].copy_from_slice(&crc.to_le_bytes());
+    blob
+}
+
+fn sample() -> Vec<u8> {
+    golden_blobs().remove(0).1
+}
+
+#[test]
+fn every_one_bit_flip_is_refused() {
+    for (name, blob) in golden_blobs() {
+        assert_eq!(refusal(&blob), None, "{name}");
+        (0..blob.len()).into_par_iter().for_each(|at| {
+            let mut flipped = blob.clone();
+            for bit in 0..8 {
+                flipped[at] ^= 1 << bit;
+                assert!(refusal(&flipped).is_some(), "{name}: bit {bit} of byte {at}");
+                flipped[at] ^= 1 << bit;
+            }
+        });
+    }
+}
+
+#[test]
+fn every_truncation_is_refused() {
+    for (name, blob) in golden_blobs() {
+        for length in 0..blob.len() {
+            assert!(refusal(&blob[..length]).is_some(), "{name}: {length} bytes");
+        }
+        let longer = [&blob[..], &[0]].concat();
+        assert!(matches!(refusal(&longer), Some(Error::Length { .. })), "{name}");
+    }
+}
+
+#[test]
+fn an_unaligned_blob_is_refused() {
+    let blob = sample();
+    let mut shifted = vec![0u128; blob.len() / 16 + 2];
+    let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut shifted);
+    bytes[4..][..blob.len()].copy_from_slice(&blob);
+    assert_eq!(Model::from_bytes(&bytes[4..][..blob.len()]).unwrap_err(), Error::Alignment);
+}
+
+#[test]
+fn header_fields_are_refused_by_name() {
+    let blob = sample();
+    let refused = |at, bytes: &[u8]| refusal(&forged(&blob, at, bytes));
+    let field = |field| Some(Error::Header { field });
+    assert_eq!(refused(header::MAGIC, b"GATO"), Some(Error::Magic));
+    assert_eq!(refused(header::MAJOR, &[2, 0]), Some(Error::Version { major: 2 }));
+    assert_eq!(refused(header::MAJOR, &[0, 0]), Some(Error::Version { major: 0 }));
+    assert_eq!(refused(header::MINOR, &[7, 0]), None, "a later minor version is readable");
+    assert!(matches!(refused(header::LENGTH, &[255; 4]), Some(Error::Length { .. })));
+    assert_eq!(refused(header::LAYERS, &[0, 0]), field("layers"));
+    assert!(refused(header::LAYERS, &[255, 255]).is_some());
+    assert_eq!(refused(header::PACKING, &[77]), field("packing"));
+    assert_eq!(refused(header::FLAGS, &[128]), field("flags"));
+    assert_eq!(refused(header::RESERVED, &[1]), field("reserved"));
+    assert_eq!(refused(header::BYTES - 1, &[1]), field("reserved"));
+    assert_eq!(refused(header::OUTPUT_SCALE, &f32::NAN.to_le_bytes()), field("output_scale"));
+    assert_eq!(refused(header::OUTPUT_SCALE, &(-1f32).to_le_bytes()), field("output_scale"));
+    for (at, name) in [
+        (header::NORMALIZATION, "normalization"),
+        (header::LABELS, "labels"),
+        (header::METADATA, "metadata"),
+    ] {
+        for offset in [1u32, 8, 33, 0x7fff_fff0, 0xffff_fff0, blob.len() as u32 / 16 * 16] {
+            assert_eq!(refused(at, &offset.to_le_bytes()), field(name), "offset {offset}");
+        }
+    }
+}
+
+#[test]
+fn layer_fields_are_refused_by_name() {
+    let blob = sample();
+    let refused = |at: usize, bytes: &[u8]| refusal(&forged(&blob, header::BYTES + at, bytes));
+    let field = |field| Some(Error::Layer { layer: 0, field });
+    assert_eq!(refused(layer::KIND, &[99]), field("kind"));
+    assert_eq!(refused(layer::VARIANT, &[99]), field("kind"));
+    assert_eq!(refused(layer::WEIGHTS, &[0]), field("weights"));
+    assert_eq!(refused(layer::SHIFT, &[17]), field("shift"));
+    assert_eq!(refused(layer::SCALE, &f32::INFINITY.to_le_bytes()), field("scale"));
+    assert_eq!(refused(layer::SCALE, &0f32.to_le_bytes()), field("scale"));
+    // CVE-2022-21741: a zero dimension that something divides by.
+    assert_eq!(refused(layer::INPUTS, &[0, 0]), field("inputs"));
+    assert_eq!(refused(layer::UNITS, &[0, 0]), field("units"));
+    // CVE-2022-23558: products of sizes that overflow at load.
+    assert!(refused(layer::UNITS, &[255, 255]).is_some());
+    assert!(refused(layer::INPUTS, &0x8000u16.to_le_bytes()).is_some());
+    assert!(refused(layer::UNITS, &0x8000u16.to_le_bytes()).is_some());
+    // CVE-2020-15211, CVE-2020-15212: offsets of −1 and beyond the end.
+    for (at, name) in [(layer::ROWS, "rows"), (layer::DATA, "data")] {
+        for offset in [0u32, 1, 16, 0xffff_fff0, u32::MAX, blob.len() as u32 / 16 * 16] {
+            assert_eq!(refused(at, &offset.to_le_bytes()), field(name), "offset {offset:#x}");
+        }
+    }
+}
+
+#[test]
+fn layers_that_do_not_fit_each_other_are_refused() {
+    let blob = sample();
+    let second = header::BYTES + layer::BYTES;
+    let refused = |at: usize, bytes: &[u8]| refusal(&forged(&blob, second + at, bytes));
+    let inputs =
+        u16::from_le_bytes([blob[second + layer::INPUTS], blob[second + layer::INPUTS + 1]]);
+    let fewer = (inputs - 1).to_le_bytes();
+    assert_eq!(refused(layer::INPUTS, &fewer), Some(Error::Layer { layer: 1, field: "inputs" }));
+}
+
+/// CVE-2021-37688 (missing optional parts) and the 8-byte file.
+#[test]
+fn scraps_are_refused() {
+    assert!(refusal(&[]).is_some());
+    assert_eq!(refusal(b"TFL3\x1c\0\0\0"), Some(Error::Magic));
+    assert!(matches!(refusal(b"GATE\x01\0\0\0"), Some(Error::Length { .. })));
+    assert!(matches!(refusal(&sealed(b"GATE\x01\0\0\0____".to_vec())), Some(Error::Length { .. })));
+    let mut header_only = vec![0; header::BYTES + format::CRC_BYTES];
+    header_only[..8].copy_from_slice(b"GATE\x01\0\0\0");
+    let length = header_only.len() as u32;
+    header_only[header::LENGTH..][..4].copy_from_slice(&length.to_le_bytes());
+    assert!(refusal(&sealed(header_only)).is_some());
+}
+
+/// Every field of every record, set to every value of one byte: refused or usable, never a panic.
+#[test]
+fn whatever_passes_can_be_stepped() {
+    for (name, blob) in golden_blobs() {
+        let layers = blob[header::LAYERS] as usize;
+        for at in 0..header::BYTES + layers * layer::BYTES {
+            for value in 0..=255 {
+                let forged = Blob::new(&forged(&blob, at, &[value]));
+                let Ok(model) = forged.model() else { continue };
+                let mut memory = vec![0; model.memory_words()];
+                let mut stream = gatelet::Stream::new(model, &mut memory).unwrap();
+                let x = vec![i16::MIN; model.inputs()];
+                let outputs = stream.step(&x).unwrap().len();
+                assert_eq!(outputs, model.outputs(), "{name}: byte {at} = {value}");
+            }
+        }
+    }
+}
