@@ -31,7 +31,7 @@ pub fn write(
     Ok(())
 }
 
-/// Writes `bytes` to `path`, as [`write`] does.
+/// Writes `bytes` to `path`, as [`write()`] does.
 ///
 /// # Errors
 /// Those of the file system, naming `path`.

@@ -1,7 +1,7 @@
 //! The host side of gatelet: from trained weights to a blob, and its report.
 //!
 //! [`import`] reads a framework's file into a float [`graph`]; [`data`] reads
-//! the samples it is calibrated and evaluated on; [`reference`] computes in
+//! the samples it is calibrated and evaluated on; [`mod@reference`] computes in
 //! float64 what the integer engine should say.
 
 pub mod atomic;

@@ -14,8 +14,8 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use crate::atomic;
 
-/// Largest array read, in bytes as stored: 1 GiB.
-const MAX_ARRAY: usize = 1 << 30;
+/// Largest array read, in bytes as stored: 512 MiB.
+const MAX_ARRAY: usize = 512 << 20;
 /// Largest `.npy` header read, in bytes. NumPy's own are under 200.
 const MAX_HEADER: usize = 1 << 16;
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
@@ -173,7 +173,10 @@ fn read_npy(mut reader: impl Read) -> Result<Array> {
     };
     let bytes = count.and_then(|n| n.checked_mul(size)).filter(|&n| n <= MAX_ARRAY);
     let (Some(count), Some(bytes)) = (count, bytes) else {
-        bail!("shape {shape:?} is more than the {} MiB gatelet reads", MAX_ARRAY >> 20);
+        bail!(
+            "shape {shape:?} is more than the {} MiB gatelet reads; give fewer samples",
+            MAX_ARRAY >> 20
+        );
     };
     let mut raw = Vec::new();
     reader.take(bytes as u64).read_to_end(&mut raw)?;

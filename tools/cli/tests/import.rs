@@ -192,6 +192,24 @@ fn state_dicts_of_other_modules_are_refused_by_name() {
 }
 
 #[test]
+fn cells_and_half_precision_are_read_in_the_order_of_names() {
+    let folder = TempDir::new().unwrap();
+    let header = json!({
+        "fc10.weight": {"dtype": "BF16", "shape": [2, 4], "data_offsets": [0, 16]},
+        "fc2.weight": {"dtype": "F16", "shape": [4, 2], "data_offsets": [16, 32]},
+        "cell.weight_ih": {"dtype": "F64", "shape": [6, 1], "data_offsets": [32, 80]},
+        "cell.weight_hh": {"dtype": "F32", "shape": [6, 2], "data_offsets": [80, 128]},
+    });
+    let model = raw_state_dict(&folder, &header, 128);
+    assert_refused(&model, &["which activation follows `fc2`", "raw.toml"]);
+    fs::write(folder.path().join("raw.toml"), "[activation]\nfc2 = \"relu\"\n").unwrap();
+    let graph = import(&model).unwrap();
+    let layers: Vec<_> =
+        graph.layers.iter().map(|l| (&l.name[..], l.op.kind(), l.units())).collect();
+    assert_eq!(layers, [("cell", "GRU", 2), ("fc2", "Dense", 4), ("fc10", "Dense", 2)]);
+}
+
+#[test]
 fn sizes_that_overflow_or_exceed_the_budget_are_refused() {
     let folder = TempDir::new().unwrap();
     let header = json!({"fc.weight": {"dtype": "F32", "shape": [1u64 << 40, 1u64 << 40],

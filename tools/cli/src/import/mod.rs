@@ -1,4 +1,37 @@
 //! From a framework's file to a [`Graph`].
+//!
+//! # Keras: `.keras` and whole-model `.h5`, of Keras 2 and 3
+//!
+//! Sequential models, and functional ones without branches, of SimpleRNN,
+//! LSTM, GRU (both forms), Dense, TimeDistributed(Dense), Activation, ReLU,
+//! Softmax and nested models. Normalization, BatchNormalization and Rescaling
+//! are folded into their neighbours exactly. Dropout and its like do nothing;
+//! Masking is dropped, with a note.
+//!
+//! # PyTorch: state dicts in `.safetensors`
+//!
+//! A state dict names and shapes its weights but not what surrounds them, so:
+//!
+//! - `X.weight_ih_l0`, `X.weight_hh_l0` (and `l1`, ...) are an `nn.LSTM`,
+//!   `nn.GRU` or `nn.RNN`, told apart by the rows of `weight_hh`: 4, 3 or 1
+//!   times its columns. `X.weight_ih` without `_l0` is the cell of that kind.
+//! - `X.weight` with two dimensions is an `nn.Linear`.
+//! - Recurrent modules come first, then linear ones, each in the order of
+//!   their names (`fc2` before `fc10`).
+//! - An `nn.RNN` uses tanh. The last linear module has no activation: PyTorch
+//!   classifiers give logits. The answer is that of the last step.
+//!
+//! What differs is said in a TOML file beside it, `model.toml` for
+//! `model.safetensors`; every key is optional:
+//!
+//! ```toml
+//! layers = ["lstm", "fc1", "fc2"]  # the order
+//! output = "every-step"            # or "last"
+//!
+//! [activation]                     # required for a linear layer inside
+//! fc1 = "relu"
+//! fc2 = "softmax"
+//! ```
 
 mod hdf5;
 mod keras;

@@ -1,27 +1,4 @@
-//! PyTorch state dicts in `.safetensors` files.
-//!
-//! A state dict names and shapes its weights but not what surrounds them, so:
-//!
-//! - `X.weight_ih_l0`, `X.weight_hh_l0` (and `l1`, ...) are an `nn.LSTM`,
-//!   `nn.GRU` or `nn.RNN`, told apart by the rows of `weight_hh`: 4, 3 or 1
-//!   times its columns. `X.weight_ih` without `_l0` is the cell of that kind.
-//! - `X.weight` with two dimensions is an `nn.Linear`.
-//! - Recurrent modules come first, then linear ones, each in the order of
-//!   their names (`fc2` before `fc10`).
-//! - An `nn.RNN` uses tanh. The last linear module has no activation: PyTorch
-//!   classifiers give logits. The answer is that of the last step.
-//!
-//! What differs is said in a TOML file beside it, `model.toml` for
-//! `model.safetensors`; every key is optional:
-//!
-//! ```toml
-//! layers = ["lstm", "fc1", "fc2"]  # the order
-//! output = "every-step"            # or "last"
-//!
-//! [activation]                     # required for a linear layer inside
-//! fc1 = "relu"
-//! fc2 = "softmax"
-//! ```
+//! PyTorch state dicts in `.safetensors` files, by the rules in [`super`].
 
 use std::collections::BTreeMap;
 use std::path::Path;
