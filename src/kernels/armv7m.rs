@@ -5,7 +5,6 @@
 //! upper half of a word leaves `(sum × multiplier) >> 16` in the upper word of the product.
 
 use core::arch::naked_asm;
-use core::mem::MaybeUninit;
 
 pub(super) use super::portable::{gru_after, gru_before, lstm};
 use super::{Row, Tiles, portable};
@@ -17,30 +16,27 @@ pub(super) fn affine<const N: usize>(
     weights: &[u8],
     x: &[i16],
     h: &[i16],
-) -> [[i32; 4]; N] {
+    z: &mut [[i32; 4]; N],
+) {
     const { assert!(N > 0) }
     if tiles != Tiles::Int8Plain {
-        return portable::affine(tiles, rows, weights, x, h);
+        return portable::affine(tiles, rows, weights, x, h, z);
     }
-    debug_assert!(weights.len() == N * tiles.bytes(x.len() + h.len()));
-    let mut z = MaybeUninit::<[[i32; 4]; N]>::uninit();
-    let z_end = z.as_mut_ptr().wrapping_add(1).cast();
+    let z = z.as_mut_ptr_range();
     // SAFETY: the kernel reads `N` blocks of records, all of `x` and `h` and the weights, and
     // writes `z` up to its end.
     unsafe {
         blocks(
             weights.as_ptr(),
             rows.as_ptr(),
-            z.as_mut_ptr().cast(),
-            z_end,
+            z.start,
+            z.end,
             x.as_ptr(),
             x.len(),
             h.as_ptr(),
             h.len(),
         )
     }
-    // SAFETY: written above.
-    unsafe { z.assume_init() }
 }
 
 /// One column of a tile: `$take` brings its weight out of a row's word.

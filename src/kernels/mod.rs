@@ -16,6 +16,8 @@ mod helium;
 pub mod portable;
 #[cfg(kernel = "riscv32")]
 mod riscv32;
+#[cfg(kernel = "x86_64")]
+mod x86_64;
 
 #[cfg(kernel = "armv6m")]
 use armv6m as selected;
@@ -30,11 +32,14 @@ use helium as selected;
     kernel = "armv7m",
     kernel = "dsp",
     kernel = "helium",
-    kernel = "riscv32"
+    kernel = "riscv32",
+    kernel = "x86_64"
 )))]
 use portable as selected;
 #[cfg(kernel = "riscv32")]
 use riscv32 as selected;
+#[cfg(kernel = "x86_64")]
+use x86_64 as selected;
 
 use crate::activation::sigmoid;
 use crate::fixed::round_shift;
@@ -131,7 +136,7 @@ impl<'v> Vectors<'v> {
         if let Some(plan) = &self.plan {
             return plan.affine(rows, weights, z);
         }
-        *z = selected::affine(self.tiles, rows, weights, self.x, self.h);
+        selected::affine(self.tiles, rows, weights, self.x, self.h, z);
     }
 }
 

@@ -9,6 +9,7 @@ use crate::fixed::{
 };
 
 /// All ones for a negative value, else 0.
+#[cfg(not(any(kernel = "armv6m", kernel = "riscv32")))]
 #[inline(always)]
 pub(crate) const fn sign_mask(value: i32) -> i32 {
     value >> 31
@@ -21,13 +22,13 @@ pub fn affine<const N: usize>(
     mut weights: &[u8],
     x: &[i16],
     h: &[i16],
-) -> [[i32; 4]; N] {
+    z: &mut [[i32; 4]; N],
+) {
     let mut next = |v: &[i16]| {
         let (own, rest) = weights.split_at(tiles.bytes(v.len()).min(weights.len()));
         weights = rest;
         product4(tiles, own, v)
     };
-    let mut z = [[0; 4]; N];
     for (z, rows) in z.iter_mut().zip(rows) {
         let (x, h) = (next(x), next(h));
         for (r, row) in rows.iter().enumerate() {
@@ -37,7 +38,6 @@ pub fn affine<const N: usize>(
                 .wrapping_add(scale(h[r], i16::from_le_bytes([h0, h1])));
         }
     }
-    z
 }
 
 /// `Σ_c w[r][c]·v[c]` for four rows.
