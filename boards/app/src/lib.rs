@@ -4,6 +4,8 @@
 #[cfg(test)]
 extern crate alloc;
 
+mod kernels;
 mod serve;
 
+pub use kernels::compare_kernels;
 pub use serve::{Cost, Error, Meter, Network, serve};

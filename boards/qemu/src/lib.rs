@@ -63,6 +63,12 @@ pub fn run<const INPUTS: usize, const OUTPUTS: usize>(
     process::exit(0)
 }
 
+/// Compares the core's kernels with the portable ones and ends QEMU; a difference is a panic.
+pub fn compare_kernels() -> ! {
+    gatelet_app::compare_kernels();
+    process::exit(0)
+}
+
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     eprintln!("{info}");
