@@ -33,16 +33,20 @@ pub trait Network<const INPUTS: usize, const OUTPUTS: usize> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Cost {
-    /// Instructions executed.
+    /// Instructions executed, the final return left out.
     pub instructions: u32,
     /// Bytes of stack used.
     pub stack: u32,
 }
 
-/// What can measure work on a board.
+/// What can measure a step on a board.
 pub trait Meter {
-    /// Does `work` once and says what it cost.
-    fn cost<R>(&self, work: impl FnOnce() -> R) -> (R, Cost);
+    /// Lets `net` do a step and says what it cost.
+    fn step<'n, const INPUTS: usize, const OUTPUTS: usize, N: Network<INPUTS, OUTPUTS>>(
+        &self,
+        net: &'n mut N,
+        x: &[i16; INPUTS],
+    ) -> (&'n [i16; OUTPUTS], Cost);
 }
 
 /// What ended a service early.
@@ -69,7 +73,7 @@ pub fn serve<const INPUTS: usize, const OUTPUTS: usize>(
         for _step in 0..read(input)? {
             let mut x = [0i16; INPUTS];
             input.read_exact(bytemuck::cast_slice_mut(&mut x)).map_err(|_| Error::Input)?;
-            let (y, cost) = meter.cost(|| net.step(&x));
+            let (y, cost) = meter.step(net, &x);
             let mut put = |bytes: &[u8]| output.write_all(bytes).map_err(|_| Error::Output);
             #[cfg(feature = "defmt")]
             defmt::info!("sample {}, step {}: {} for {}", _sample, _step, y.as_slice(), cost);
@@ -118,8 +122,12 @@ mod tests {
     struct Sundial;
 
     impl Meter for Sundial {
-        fn cost<R>(&self, work: impl FnOnce() -> R) -> (R, Cost) {
-            (work(), Cost { instructions: 7, stack: 8 })
+        fn step<'n, const INPUTS: usize, const OUTPUTS: usize, N: Network<INPUTS, OUTPUTS>>(
+            &self,
+            net: &'n mut N,
+            x: &[i16; INPUTS],
+        ) -> (&'n [i16; OUTPUTS], Cost) {
+            (net.step(x), Cost { instructions: 7, stack: 8 })
         }
     }
 

@@ -1,82 +1,91 @@
-//! Instructions executed and stack used by a piece of work, exact to the instruction and the word.
+//! Instructions and stack of a step, exact to the instruction and the word.
 //!
 //! QEMU's `-icount shift=7` lets 2^7 ns of virtual time pass with every instruction. On Arm the
 //! SysTick timer, at 20 MHz or more, then advances by at least 2.5 ticks an instruction, so that
 //! ticks round to instructions without doubt. RISC-V counts instructions itself, in `minstret`.
 
 use core::arch::asm;
-use core::hint::black_box;
 use core::mem::size_of;
-use core::ptr::{read_volatile, with_exposed_provenance_mut, write_volatile};
-use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
+use core::ptr::{
+    read_volatile, with_exposed_provenance, with_exposed_provenance_mut, write_volatile,
+};
 
-use gatelet_app::Cost;
+use gatelet_app::{Cost, Network};
 
 /// The instrument, with what calibration found.
 pub(crate) struct Meter {
     scale: counter::Scale,
-    /// Instructions counted when there is no work.
-    idle: u32,
+    /// What calling costs.
+    around: Cost,
 }
 
 impl Meter {
-    /// Sets the counter going and checks it on loops of known length.
+    /// Sets the counter going and checks it on functions of known length.
     ///
     /// # Panics
     /// When a count is off by one or more, as it is without `-icount shift=7`.
     pub(crate) fn new() -> Self {
-        let mut meter = Self { scale: counter::start(), idle: 0 };
-        meter.idle = meter.observe(&mut || ()).instructions;
-        let spin = |n| meter.observe(&mut || spin(n)).instructions;
+        let around = Cost { instructions: 0, stack: 0 };
+        let mut meter = Self { scale: counter::start(), around };
+        meter.around = meter.call(nothing, 0, 0).1;
+        let count = |f, n| meter.call(f, n, 0).1.instructions;
+        assert_eq!(count(seven, 0), 7, "instructions miscounted: QEMU needs -icount shift=7");
         for n in [1, 2, 3, 1000, 100_000] {
-            let extra = spin(n + 1000) - spin(n);
-            assert_eq!(extra, 2000, "instructions miscounted: QEMU needs -icount shift=7");
+            assert_eq!(count(spin, n), 2 * n as u32, "instructions of a loop miscounted");
         }
-        let exact = meter.observe(&mut seven).instructions;
-        assert_eq!(exact, 7, "instructions of a call miscounted");
         meter
     }
 
-    /// Instructions (the final return left out) and stack of `work`.
-    fn observe(&self, work: &mut dyn FnMut()) -> Cost {
-        let (ticks, stack) = observe(work);
-        Cost { instructions: self.scale.instructions(ticks) - self.idle, stack }
+    /// Calls `f(a, b)`; returns its result and what it cost, the return instruction left out.
+    fn call(&self, f: Function, a: usize, b: usize) -> (usize, Cost) {
+        let (result, ticks, stack) = call(f, a, b);
+        let instructions = self.scale.instructions(ticks) - self.around.instructions;
+        (result, Cost { instructions, stack: stack - self.around.stack })
     }
 }
 
 impl gatelet_app::Meter for Meter {
-    /// Some five instructions of handing `work` over and its result back are included.
-    ///
     /// # Panics
-    /// When `work` uses more than 4 KiB of stack, or all that is left.
-    fn cost<R>(&self, work: impl FnOnce() -> R) -> (R, Cost) {
-        let (mut work, mut result) = (Some(work), None);
-        let cost = self.observe(&mut || result = work.take().map(|work| work()));
-        (result.expect("work is done"), cost)
+    /// When the step uses more than 4 KiB of stack, or all that is left.
+    fn step<'n, const INPUTS: usize, const OUTPUTS: usize, N: Network<INPUTS, OUTPUTS>>(
+        &self,
+        net: &'n mut N,
+        x: &[i16; INPUTS],
+    ) -> (&'n [i16; OUTPUTS], Cost) {
+        extern "C" fn step<const I: usize, const O: usize, N: Network<I, O>>(
+            net: usize,
+            x: usize,
+        ) -> usize {
+            // SAFETY: made from an exclusive reference to an `N` that lives on.
+            let net: &mut N = unsafe { &mut *with_exposed_provenance_mut(net) };
+            // SAFETY: made from a reference that lives on.
+            let x = unsafe { &*with_exposed_provenance(x) };
+            (&raw const *net.step(x)).expose_provenance()
+        }
+        let net = (&raw mut *net).expose_provenance();
+        let x = (&raw const *x).expose_provenance();
+        let (y, cost) = self.call(step::<INPUTS, OUTPUTS, N>, net, x);
+        // SAFETY: `step` made it from a reference that lives as long as `net`.
+        (unsafe { &*with_exposed_provenance(y) }, cost)
     }
 }
+
+/// What can be measured: two machine words in, one out.
+type Function = extern "C" fn(usize, usize) -> usize;
 
 /// Virtual time of an instruction in ns.
 const INSTRUCTION: u32 = 1 << 7;
 
-/// Bytes of stack that are watched.
+/// Bytes of stack that are watched, and what they are painted with.
 const PAINTED: usize = 4096;
 const PAINT: u32 = 0x5AFE_5AFE;
 
-/// Counter ticks of `work`.
-#[cfg(target_arch = "arm")]
-fn ticks(mut work: impl FnMut()) -> u32 {
-    observe(&mut work).0
-}
-
-/// Counter ticks and stack bytes of `work`. Never inlined, so that all work is called alike.
-#[inline(never)]
-fn observe(work: &mut dyn FnMut()) -> (u32, u32) {
+/// Calls `f(a, b)`; returns its result, the counter's ticks and the bytes of stack.
+fn call(f: Function, a: usize, b: usize) -> (usize, u32, u32) {
     unsafe extern "C" {
         /// End of the static variables, where the room for the stack begins.
         static __ebss: u32;
     }
-    let work = black_box(work);
     let top = stack_pointer();
     let bottom = (top - PAINTED).max(&raw const __ebss as usize);
     let words = (bottom..top).step_by(size_of::<u32>());
@@ -85,38 +94,41 @@ fn observe(work: &mut dyn FnMut()) -> (u32, u32) {
         // SAFETY: an aligned word between the static variables and the stack in use: unused RAM.
         unsafe { write_volatile(with_exposed_provenance_mut(address), PAINT) };
     }
-    let start = counter::now();
-    compiler_fence(SeqCst);
-    work();
-    compiler_fence(SeqCst);
-    let ticks = counter::since(start);
-    // SAFETY: as above, and every word was written.
-    let untouched = |&address: &usize| unsafe {
-        read_volatile(with_exposed_provenance_mut::<u32>(address)) == PAINT
+    let (result, ticks) = counter::around(f, a, b);
+    let touched = |&address: &usize| {
+        // SAFETY: as above, and every word was written.
+        PAINT != unsafe { read_volatile(with_exposed_provenance::<u32>(address)) }
     };
-    let deepest = words.clone().find(|a| !untouched(a)).unwrap_or(top);
+    let deepest = words.clone().find(touched).unwrap_or(top);
     assert!(deepest > bottom, "a step used more than {} bytes of stack", top - bottom);
-    (ticks, (top - deepest) as u32)
+    (result, ticks, (top - deepest) as u32)
 }
 
-/// `spin(n + m)` executes `2 * m` instructions more than `spin(n)`.
-fn spin(n: u32) {
-    // SAFETY: counts a register of its own down to zero and touches nothing else.
+extern "C" fn nothing(a: usize, _: usize) -> usize {
+    a
+}
+
+/// Executes seven instructions and returns.
+extern "C" fn seven(a: usize, _: usize) -> usize {
+    // SAFETY: does nothing.
+    unsafe { asm!("nop", "nop", "nop", "nop", "nop", "nop", "nop", options(nomem, nostack)) };
+    a
+}
+
+/// Executes `2 * n` instructions and returns.
+extern "C" fn spin(n: usize, _: usize) -> usize {
+    let zero;
+    // SAFETY: counts a register down to zero.
     #[cfg(target_arch = "arm")]
     unsafe {
-        asm!("2: subs {0}, #1", "bne 2b", inout(reg) n => _, options(nomem, nostack));
+        asm!("2: subs r0, #1", "bne 2b", inout("r0") n => zero, options(nomem, nostack));
     }
     // SAFETY: as above.
     #[cfg(target_arch = "riscv32")]
     unsafe {
-        asm!("2: addi {0}, {0}, -1", "bnez {0}, 2b", inout(reg) n => _, options(nomem, nostack));
+        asm!("2: addi a0, a0, -1", "bnez a0, 2b", inout("a0") n => zero, options(nomem, nostack));
     }
-}
-
-/// Executes seven instructions and returns.
-fn seven() {
-    // SAFETY: does nothing.
-    unsafe { asm!("nop", "nop", "nop", "nop", "nop", "nop", "nop", options(nomem, nostack)) }
+    zero
 }
 
 fn stack_pointer() -> usize {
@@ -137,9 +149,11 @@ fn stack_pointer() -> usize {
 /// Arm's SysTick: a 24-bit timer that counts down at the core's clock.
 #[cfg(target_arch = "arm")]
 mod counter {
+    use core::arch::naked_asm;
+
     use cortex_m::peripheral::{Peripherals, SYST, syst::SystClkSource};
 
-    use super::{INSTRUCTION, spin, ticks};
+    use super::{Function, INSTRUCTION, spin};
 
     const MASK: u32 = 0xFF_FFFF;
 
@@ -157,22 +171,31 @@ mod counter {
         let mut syst = syst();
         syst.set_clock_source(SystClkSource::Core);
         syst.set_reload(MASK);
-        syst.clear_current();
         syst.enable_counter();
         // A whole number of MHz: 100,000 instructions tell it.
-        let ticks = ticks(|| spin(50_100)) - ticks(|| spin(100));
+        let ticks = around(spin, 50_100, 0).1 - around(spin, 100, 0).1;
         Scale((ticks + 50 * INSTRUCTION) / (100 * INSTRUCTION))
     }
 
-    pub(super) fn now() -> u32 {
-        syst().clear_current();
-        SYST::get_current()
-    }
-
-    pub(super) fn since(start: u32) -> u32 {
-        let ticks = start.wrapping_sub(SYST::get_current()) & MASK;
-        assert!(!syst().has_wrapped(), "a step too long for the timer");
-        ticks
+    /// Calls `f(a, b)`; returns its result and the ticks that passed around it.
+    pub(super) fn around(f: Function, a: usize, b: usize) -> (usize, u32) {
+        #[unsafe(naked)]
+        extern "C" fn timed(a: usize, b: usize, f: Function, timer: *const u32) -> u64 {
+            naked_asm!(
+                "push {{r4, r5, r6, lr}}",
+                "mov  r4, r3",
+                "ldr  r5, [r4]",
+                "blx  r2",
+                "ldr  r4, [r4]",
+                "subs r1, r5, r4",
+                "pop  {{r4, r5, r6, pc}}",
+            )
+        }
+        let mut syst = syst();
+        syst.clear_current();
+        let result_and_ticks = timed(a, b, f, (&raw const syst.cvr).cast());
+        assert!(!syst.has_wrapped(), "a step too long for the timer");
+        (result_and_ticks as usize, (result_and_ticks >> 32) as u32 & MASK)
     }
 
     fn syst() -> SYST {
@@ -184,7 +207,9 @@ mod counter {
 /// RISC-V's own count of retired instructions, which QEMU keeps in units of virtual time.
 #[cfg(target_arch = "riscv32")]
 mod counter {
-    use super::INSTRUCTION;
+    use core::arch::naked_asm;
+
+    use super::{Function, INSTRUCTION};
 
     pub(super) struct Scale;
 
@@ -198,14 +223,25 @@ mod counter {
         Scale
     }
 
-    pub(super) fn now() -> u32 {
-        let n;
-        // SAFETY: reads a counter.
-        unsafe { core::arch::asm!("csrr {}, minstret", out(reg) n, options(nomem, nostack)) };
-        n
-    }
-
-    pub(super) fn since(start: u32) -> u32 {
-        now().wrapping_sub(start)
+    /// Calls `f(a, b)`; returns its result and the ticks that passed around it.
+    pub(super) fn around(f: Function, a: usize, b: usize) -> (usize, u32) {
+        #[unsafe(naked)]
+        extern "C" fn timed(a: usize, b: usize, f: Function) -> u64 {
+            naked_asm!(
+                "addi sp, sp, -16",
+                "sw   ra, 0(sp)",
+                "sw   s2, 4(sp)",
+                "csrr s2, minstret",
+                "jalr a2",
+                "csrr a1, minstret",
+                "sub  a1, a1, s2",
+                "lw   ra, 0(sp)",
+                "lw   s2, 4(sp)",
+                "addi sp, sp, 16",
+                "ret",
+            )
+        }
+        let result_and_ticks = timed(a, b, f);
+        (result_and_ticks as usize, (result_and_ticks >> 32) as u32)
     }
 }

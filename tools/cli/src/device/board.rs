@@ -85,7 +85,7 @@ impl Board {
 
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
         cargo
-            .args(["build", "--release", "--locked", "--quiet", "--color=never"])
+            .args(["build", "--release", "--quiet", "--color=never"])
             .args(["--target-dir", "target", "--no-default-features", "--features"])
             .arg(features(model))
             .current_dir(&self.folder)
