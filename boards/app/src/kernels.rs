@@ -94,8 +94,9 @@ impl Data {
         let vectors = Vectors::new(tiles, x, h);
         let weights = &self.weights[..N * vectors.block_bytes()];
         let mut z = [[0; 4]; N];
+        let mut expected = z;
         vectors.affine(rows, weights, &mut z);
-        let expected = portable::affine(tiles, rows, weights, x, h);
+        portable::affine(tiles, rows, weights, x, h, &mut expected);
         assert_eq!(z, expected, "{N} blocks of {tiles:?}, {} + {} columns", x.len(), h.len());
     }
 
