@@ -25,7 +25,7 @@ pub fn compare_kernels() {
             data.compare_blocks::<1>(tiles, x, h);
         }
     }
-    for _ in 0..2000 {
+    for _ in 0..20_000 {
         data.compare_cells();
     }
 }
@@ -134,13 +134,5 @@ impl Data {
         same("gru_before", &|m| gru_before(&i, &f, m), &|m| portable::gru_before(&i, &f, m));
         let zr = [i, f];
         same("gru_after", &|m| gru_after(&zr, &g, &o, m), &|m| portable::gru_after(&zr, &g, &o, m));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_host_agrees_with_the_portable_kernels() {
-        super::compare_kernels();
     }
 }
