@@ -9,7 +9,9 @@ mod lstm;
 #[cfg(feature = "rnn")]
 mod rnn;
 
+use crate::activation::{sigmoid, tanh};
 use crate::blob::format::BLOCK;
+use crate::fixed::{positive, round_shift, saturate_i16};
 use crate::kernels::{Row, Tiles, Vectors};
 
 /// How 8-bit weights are laid out inside a block. Any packing gives the same result on every target;
@@ -261,26 +263,39 @@ impl Blocks<'_> {
         v.affine(rows, weights, z);
     }
 
-    /// Fills `y` with what `f` makes of the blocks' pre-activations. Kernels like four at a time.
-    #[inline(always)]
-    fn fill<T>(
+    /// All of the layer's pre-activations, in order. Kernels like four blocks at a time.
+    fn logits(&mut self, v: &Vectors<'_>, z: &mut [[i32; BLOCK]]) {
+        let (fours, rest) = z.as_chunks_mut::<4>();
+        fours.iter_mut().for_each(|z| self.next(v, z));
+        rest.iter_mut().for_each(|z| self.next(v, core::array::from_mut(z)));
+    }
+
+    /// Outputs of a layer that has nothing but an activation behind its products.
+    #[inline(never)]
+    fn outputs(
         &mut self,
+        layer: &Layer<'_>,
+        activation: Activation,
         v: &Vectors<'_>,
-        y: &mut [[T; BLOCK]],
-        f: impl Fn([i32; BLOCK]) -> [T; BLOCK],
+        y: &mut [[i16; BLOCK]],
     ) {
-        let (fours, rest) = y.as_chunks_mut::<4>();
         let mut z = [[0; BLOCK]; 4];
-        for y in fours {
-            self.next(v, &mut z);
-            for (y, z) in y.iter_mut().zip(z) {
-                *y = f(z);
+        for y in y.chunks_mut(z.len()) {
+            let z = &mut z[..y.len()];
+            self.logits(v, z);
+            let pairs = y.as_flattened_mut().iter_mut().zip(z.as_flattened());
+            match activation {
+                Activation::Sigmoid => {
+                    pairs.for_each(|(y, z)| *y = saturate_i16(round_shift(sigmoid(*z), 1)))
+                }
+                Activation::Tanh => pairs.for_each(|(y, z)| *y = tanh(*z) as i16),
+                Activation::Relu => pairs.for_each(|(y, z)| {
+                    *y = saturate_i16(round_shift(positive(*z), layer.shift as u32));
+                }),
+                Activation::Linear | Activation::Softmax => pairs.for_each(|(y, z)| {
+                    *y = saturate_i16(round_shift(*z, layer.shift as u32));
+                }),
             }
-        }
-        let mut z = [[0; BLOCK]];
-        for y in rest {
-            self.next(v, &mut z);
-            *y = f(z[0]);
         }
     }
 }
