@@ -29,7 +29,7 @@ struct Tally {
 impl Tally {
     /// Runs a stage, and shows what it printed if it fails.
     fn stage(&mut self, name: &str, mut command: Command) -> Result<()> {
-        print!("{name:<40}");
+        print!("{name:<56}");
         stdout().flush()?;
         let start = Instant::now();
         let output = command.output()?;
@@ -53,6 +53,7 @@ pub(crate) fn run() -> Result<bool> {
 
     let mut rustfmt = command("rustfmt --check --edition 2024 boards/qemu/src/lib.rs");
     rustfmt.args(BOARDS.map(|board| format!("boards/{board}/src/main.rs")));
+    rustfmt.args(BOARDS.map(|board| format!("boards/{board}/examples/kernels.rs")));
     tally.stage("format", command("cargo fmt --all --check"))?;
     tally.stage("format of the boards", rustfmt)?;
 
@@ -67,7 +68,12 @@ pub(crate) fn run() -> Result<bool> {
     for target in ["thumbv6m-none-eabi", "riscv32imac-unknown-none-elf"] {
         let mut command = command(&format!("{clippy} --target {target} {deny}"));
         command.current_dir("boards/qemu");
-        tally.stage(&format!("clippy of the boards, {target}"), command)?;
+        tally.stage(&format!("clippy of what boards share, {target}"), command)?;
+    }
+    for board in BOARDS {
+        let mut command = command(&format!("{clippy} --bins --examples {deny}"));
+        command.current_dir(format!("boards/{board}"));
+        tally.stage(&format!("clippy of {board}"), command)?;
     }
 
     let mut doc = command("cargo doc --locked --workspace --no-deps");
