@@ -140,7 +140,11 @@ impl<'v> Vectors<'v> {
     }
 }
 
-/// Four units of an LSTM, from the pre-activations of their gates `i f g o`:
+/// Groups of four units that [`lstm`] is best given together. On the host, eight hide the latencies
+/// of one another; elsewhere memory counts more.
+pub const LSTM_GROUPS: usize = if cfg!(kernel = "x86_64") { 8 } else { 1 };
+
+/// Groups of four units of an LSTM, from the pre-activations of their gates `i f g o`:
 ///
 /// ```text
 /// c' = sigmoid(f)·c + sigmoid(i)·tanh(g)      h' = sigmoid(o)·tanh(c')
@@ -148,8 +152,13 @@ impl<'v> Vectors<'v> {
 ///
 /// `c` lies within ±[`CELL_MAX`](crate::fixed::CELL_MAX), as it leaves it.
 #[inline(always)]
-pub fn lstm(z: &[[i32; 4]; 4], c: &mut [i32; 4]) -> [i16; 4] {
-    selected::lstm(z, c)
+pub fn lstm(z: &[[[i32; 4]; 4]], c: &mut [[i32; 4]], h: &mut [[i16; 4]]) {
+    #[cfg(kernel = "x86_64")]
+    x86_64::lstm(z, c, h);
+    #[cfg(not(kernel = "x86_64"))]
+    for ((z, c), h) in z.iter().zip(c).zip(h) {
+        *h = selected::lstm(z, c);
+    }
 }
 
 /// Four units of a GRU that resets after the product: pre-activations of `z` and `r`, the

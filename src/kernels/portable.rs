@@ -120,10 +120,10 @@ fn add_tiles<const BYTES: usize, const COLUMNS: usize>(
 }
 
 /// [`lstm`](super::lstm) of any core.
-pub fn lstm(z: &[[i32; 4]; 4], c: &mut [i32; 4]) -> [i16; 4] {
+pub fn lstm([i, f, g, o]: &[[i32; 4]; 4], c: &mut [i32; 4]) -> [i16; 4] {
     array::from_fn(|unit| {
-        let [i, f, g, o] = z.map(|gate| gate[unit]);
-        let (i, f, g, o) = (sigmoid(i), sigmoid(f), tanh(g), sigmoid(o));
+        let (i, f) = (sigmoid(i[unit]), sigmoid(f[unit]));
+        let (g, o) = (tanh(g[unit]), sigmoid(o[unit]));
         // i·g has 16 + 15 fractional bits and fits: |g| < 2^15.
         let new = gated(c[unit], f).wrapping_add(round_shift(i * g, 31 - CELL_BITS));
         c[unit] = saturate_cell(new);

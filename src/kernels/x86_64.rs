@@ -11,7 +11,7 @@ use bytemuck::must_cast;
 
 use super::{Row, Tiles, portable};
 use crate::activation::TANH;
-use crate::fixed::CELL_MAX;
+use crate::fixed::{CELL_MAX, GATE_ONE};
 
 /// True if the core has AVX2 and the system saves its registers; asked once.
 #[inline(always)]
@@ -57,12 +57,39 @@ pub(super) fn affine<const N: usize>(
 }
 
 #[inline(always)]
-pub(super) fn lstm(z: &[[i32; 4]; 4], c: &mut [i32; 4]) -> [i16; 4] {
+pub(super) fn lstm(z: &[[[i32; 4]; 4]], c: &mut [[i32; 4]], h: &mut [[i16; 4]]) {
     if has_avx2() {
         // SAFETY: the core has AVX2.
-        unsafe { lstm_avx2(z, c) }
+        unsafe { lstm_avx2(z, c, h) }
     } else {
-        portable::lstm(z, c)
+        for ((z, c), h) in z.iter().zip(c).zip(h) {
+            *h = portable::lstm(z, c);
+        }
+    }
+}
+
+#[inline(always)]
+pub(super) fn gru_after(
+    zr: &[[i32; 4]; 2],
+    n_x: &[i32; 4],
+    n_h: &[i32; 4],
+    memory: &mut [i32; 4],
+) -> [i16; 4] {
+    if has_avx2() {
+        // SAFETY: the core has AVX2.
+        unsafe { gru_after_avx2(zr, n_x, n_h, memory) }
+    } else {
+        portable::gru_after(zr, n_x, n_h, memory)
+    }
+}
+
+#[inline(always)]
+pub(super) fn gru_before(z: &[i32; 4], n: &[i32; 4], memory: &mut [i32; 4]) -> [i16; 4] {
+    if has_avx2() {
+        // SAFETY: the core has AVX2.
+        unsafe { gru_before_avx2(z, n, memory) }
+    } else {
+        portable::gru_before(z, n, memory)
     }
 }
 
@@ -129,91 +156,108 @@ fn scale(sum: __m256i, upper: __m256i, lower: __m256i) -> __m256i {
     _mm256_add_epi32(_mm256_madd_epi16(sum, upper), _mm256_mulhi_epu16(sum, lower))
 }
 
-/// A squashing function of the activation module, lane by lane.
-#[derive(Clone, Copy)]
-struct Squash {
-    /// Fractional bits of the argument below the table's index.
-    fraction: i32,
-    /// All ones where the result is stretched by `1 + 2^-15`.
-    stretch: i32,
-    /// What is added before the fraction is dropped.
-    offset: i32,
-}
-
-const SIGMOID: Squash = Squash { fraction: 11, stretch: -1, offset: (1 << 10) + (1 << 26) };
-const TANH_Z: Squash = Squash { fraction: 10, stretch: 0, offset: 1 << 9 };
-const TANH_CELL: Squash = Squash { fraction: 14, stretch: 0, offset: 1 << 13 };
-
-/// `low` of the first four lanes, `high` of the last four.
+/// The table of the activation module at `x`, with `FRACTION` more fractional bits than Q0.15.
 #[target_feature(enable = "avx2")]
-fn squash(x: __m256i, low: Squash, high: Squash) -> __m256i {
-    let lanes =
-        |f: fn(Squash) -> i32| _mm256_set_m128i(_mm_set1_epi32(f(high)), _mm_set1_epi32(f(low)));
-    let fraction = lanes(|s| s.fraction);
-    let index = _mm256_srav_epi32(x, fraction);
-    let index = _mm256_max_epi32(index, _mm256_set1_epi32(-512));
+fn interpolate<const FRACTION: i32>(x: __m256i) -> __m256i {
+    let index = _mm256_max_epi32(_mm256_srai_epi32(x, FRACTION), _mm256_set1_epi32(-512));
     let index = _mm256_min_epi32(index, _mm256_set1_epi32(511));
     // SAFETY: from the middle of 1025 entries, at most 512 back and 511 ahead; two entries are read.
     let entries = unsafe { _mm256_i32gather_epi32::<2>((&raw const TANH[512]).cast(), index) };
-    let part = _mm256_and_si256(x, lanes(|s| (1 << s.fraction) - 1));
-    // The entries' weights: the fraction above, what it lacks to one below.
-    let weights = _mm256_sub_epi32(_mm256_slli_epi32(part, 16), part);
-    let weights = _mm256_add_epi32(weights, lanes(|s| 1 << s.fraction));
-    let t = _mm256_madd_epi16(entries, weights);
-    let stretch = _mm256_and_si256(_mm256_srai_epi32(t, 15), lanes(|s| s.stretch));
-    let t = _mm256_add_epi32(_mm256_add_epi32(t, stretch), lanes(|s| s.offset));
-    _mm256_srav_epi32(t, fraction)
+    // The entries' weights: the fraction above, and below what it lacks to one.
+    let fraction = _mm256_and_si256(x, _mm256_set1_epi32((1 << FRACTION) - 1));
+    let weights = _mm256_sub_epi32(_mm256_slli_epi32(fraction, 16), fraction);
+    _mm256_madd_epi16(entries, _mm256_add_epi32(weights, _mm256_set1_epi32(1 << FRACTION)))
 }
 
+/// [`activation::tanh`](crate::activation::tanh) of a value whose table index starts at `FRACTION`.
 #[target_feature(enable = "avx2")]
-fn pair(low: [i32; 4], high: [i32; 4]) -> __m256i {
-    _mm256_set_m128i(must_cast(high), must_cast(low))
+fn tanh<const FRACTION: i32>(x: __m256i) -> __m256i {
+    round_shift::<FRACTION>(interpolate::<FRACTION>(x))
 }
 
+/// [`activation::sigmoid`](crate::activation::sigmoid)
 #[target_feature(enable = "avx2")]
-fn halves(v: __m256i) -> [__m128i; 2] {
-    [_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1)]
+fn sigmoid(x: __m256i) -> __m256i {
+    let t = interpolate::<11>(x);
+    let stretched = _mm256_add_epi32(t, _mm256_srai_epi32(t, 15));
+    _mm256_add_epi32(round_shift::<11>(stretched), _mm256_set1_epi32(GATE_ONE / 2))
 }
 
 /// [`fixed::round_shift`](crate::fixed::round_shift)
 #[target_feature(enable = "avx2")]
-fn round_shift<const BITS: i32>(v: __m128i) -> __m128i {
-    _mm_srai_epi32::<BITS>(_mm_add_epi32(v, _mm_set1_epi32(1 << (BITS - 1))))
+fn round_shift<const BITS: i32>(v: __m256i) -> __m256i {
+    _mm256_srai_epi32(_mm256_add_epi32(v, _mm256_set1_epi32(1 << (BITS - 1))), BITS)
 }
 
 /// [`fixed::gated`](crate::fixed::gated)
 #[target_feature(enable = "avx2")]
-fn gated(v: __m128i, gate: __m128i) -> __m128i {
-    let high = _mm_mullo_epi32(_mm_srai_epi32(v, 16), gate);
-    let low = _mm_mullo_epi32(_mm_and_si128(v, _mm_set1_epi32(0xffff)), gate);
-    _mm_add_epi32(high, _mm_srli_epi32(_mm_add_epi32(low, _mm_set1_epi32(0x8000)), 16))
+fn gated(v: __m256i, gate: __m256i) -> __m256i {
+    let high = _mm256_mullo_epi32(_mm256_srai_epi32(v, 16), gate);
+    let low = _mm256_mullo_epi32(_mm256_and_si256(v, _mm256_set1_epi32(0xffff)), gate);
+    let low = _mm256_srli_epi32(_mm256_add_epi32(low, _mm256_set1_epi32(0x8000)), 16);
+    _mm256_add_epi32(high, low)
 }
 
 #[target_feature(enable = "avx2")]
-fn lstm_avx2([i, f, g, o]: &[[i32; 4]; 4], c: &mut [i32; 4]) -> [i16; 4] {
-    let [i, f] = halves(squash(pair(*i, *f), SIGMOID, SIGMOID));
-    let [g, o] = halves(squash(pair(*g, *o), TANH_Z, SIGMOID));
-    let new = _mm_add_epi32(gated(must_cast(*c), f), round_shift::<11>(_mm_mullo_epi32(i, g)));
-    let new = _mm_min_epi32(new, _mm_set1_epi32(CELL_MAX));
-    let new = _mm_max_epi32(new, _mm_set1_epi32(-CELL_MAX));
-    *c = must_cast(new);
-    let [t, _] = halves(squash(_mm256_castsi128_si256(new), TANH_CELL, TANH_CELL));
-    let h = round_shift::<16>(_mm_mullo_epi32(o, t));
-    let [h, _]: [[i16; 4]; 2] = must_cast(_mm_packs_epi32(h, h));
-    h
+fn clamp(v: __m256i, most: i32) -> __m256i {
+    let v = _mm256_min_epi32(v, _mm256_set1_epi32(most));
+    _mm256_max_epi32(v, _mm256_set1_epi32(-most))
 }
 
-#[inline(always)]
-pub(super) fn gru_after(
-    zr: &[[i32; 4]; 2],
+/// Two groups of four lanes.
+#[target_feature(enable = "avx2")]
+fn pair(first: [i32; 4], last: [i32; 4]) -> __m256i {
+    _mm256_set_m128i(must_cast(last), must_cast(first))
+}
+
+/// The low halves of both groups' lanes.
+#[target_feature(enable = "avx2")]
+fn narrow(v: __m256i) -> [[i16; 4]; 2] {
+    let [first, _, last, _]: [[i16; 4]; 4] = must_cast(_mm256_packs_epi32(v, v));
+    [first, last]
+}
+
+/// Two groups at a time; an odd last one keeps itself company.
+#[target_feature(enable = "avx2")]
+fn lstm_avx2(z: &[[[i32; 4]; 4]], c: &mut [[i32; 4]], h: &mut [[i16; 4]]) {
+    for ((z, c), h) in z.chunks(2).zip(c.chunks_mut(2)).zip(h.chunks_mut(2)) {
+        let ([first, ..], [.., last], [c0, ..], [.., c1]) = (z, z, &*c, &*c) else { return };
+        let gate = |k: usize| pair(first[k], last[k]);
+        let (i, f) = (sigmoid(gate(0)), sigmoid(gate(1)));
+        let (g, o) = (tanh::<10>(gate(2)), sigmoid(gate(3)));
+        let new = round_shift::<11>(_mm256_mullo_epi32(i, g));
+        let new = clamp(_mm256_add_epi32(gated(pair(*c0, *c1), f), new), CELL_MAX);
+        let output = round_shift::<16>(_mm256_mullo_epi32(o, tanh::<14>(new)));
+        let new: [[i32; 4]; 2] = must_cast(new);
+        c.copy_from_slice(&new[..c.len()]);
+        h.copy_from_slice(&narrow(output)[..h.len()]);
+    }
+}
+
+#[target_feature(enable = "avx2")]
+fn gru_after_avx2(
+    [z, r]: &[[i32; 4]; 2],
     n_x: &[i32; 4],
     n_h: &[i32; 4],
     memory: &mut [i32; 4],
 ) -> [i16; 4] {
-    portable::gru_after(zr, n_x, n_h, memory)
+    // The first group is what counts from here on.
+    let (z, r) = (sigmoid(pair(*z, *z)), sigmoid(pair(*r, *r)));
+    let n = _mm256_add_epi32(pair(*n_x, *n_x), gated(pair(*n_h, *n_h), r));
+    blend(z, n, memory)
 }
 
-#[inline(always)]
-pub(super) fn gru_before(z: &[i32; 4], n: &[i32; 4], memory: &mut [i32; 4]) -> [i16; 4] {
-    portable::gru_before(z, n, memory)
+#[target_feature(enable = "avx2")]
+fn gru_before_avx2(z: &[i32; 4], n: &[i32; 4], memory: &mut [i32; 4]) -> [i16; 4] {
+    blend(sigmoid(pair(*z, *z)), pair(*n, *n), memory)
+}
+
+/// `z·h + (1 − z)·tanh(n)` of one group.
+#[target_feature(enable = "avx2")]
+fn blend(z: __m256i, n: __m256i, memory: &mut [i32; 4]) -> [i16; 4] {
+    let shut = _mm256_sub_epi32(_mm256_set1_epi32(GATE_ONE), z);
+    let new = round_shift::<3>(_mm256_mullo_epi32(shut, tanh::<10>(n)));
+    let new = _mm256_add_epi32(gated(pair(*memory, *memory), z), new);
+    [*memory, _] = must_cast(new);
+    narrow(clamp(round_shift::<13>(new), 32767))[0]
 }

@@ -8,7 +8,7 @@
 //! The four gates of four units are computed together, so no gate is ever stored.
 
 use super::{BLOCK, Layer, commit, split_state};
-use crate::kernels;
+use crate::kernels::{self, LSTM_GROUPS};
 
 #[inline(never)]
 pub(super) fn step<'m>(
@@ -20,10 +20,13 @@ pub(super) fn step<'m>(
     let (c, h) = split_state(state, layer.units);
     let h_new: &mut [i16] = bytemuck::cast_slice_mut(scratch);
     let (mut blocks, v) = (layer.blocks(), layer.vectors(x, h));
-    let mut z = [[0; BLOCK]; 4];
-    for (c, h_new) in c.as_chunks_mut::<4>().0.iter_mut().zip(h_new.as_chunks_mut::<4>().0) {
-        blocks.next(&v, &mut z);
-        *h_new = kernels::lstm(&z, c);
+    let mut z = [[[0; BLOCK]; 4]; LSTM_GROUPS];
+    let c = c.as_chunks_mut().0.chunks_mut(LSTM_GROUPS);
+    for (c, h_new) in c.zip(h_new.as_chunks_mut().0.chunks_mut(LSTM_GROUPS)) {
+        for (z, _) in z.iter_mut().zip(&*c) {
+            blocks.next(&v, z);
+        }
+        kernels::lstm(&z, c, h_new);
     }
     commit(h, h_new);
     h

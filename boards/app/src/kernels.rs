@@ -130,7 +130,12 @@ impl Data {
             assert_eq!((m, h), (expected, expected_h), "{name} of {z:?}, {memory:?}");
         };
         let [i, f, g, o] = z;
-        same("lstm", &|m| lstm(&z, m), &|m| portable::lstm(&z, m));
+        let groups = [z, [f, g, o, i], [g, o, i, f]];
+        let (mut c, mut h) = ([memory, memory.map(|c| -c), memory], [[0; 4]; 3]);
+        let mut expected = c;
+        lstm(&groups, &mut c, &mut h);
+        let expected_h = [0, 1, 2].map(|k| portable::lstm(&groups[k], &mut expected[k]));
+        assert_eq!((c, h), (expected, expected_h), "lstm of {groups:?}, {memory:?}");
         same("gru_before", &|m| gru_before(&i, &f, m), &|m| portable::gru_before(&i, &f, m));
         let zr = [i, f];
         same("gru_after", &|m| gru_after(&zr, &g, &o, m), &|m| portable::gru_after(&zr, &g, &o, m));
