@@ -194,28 +194,33 @@ impl<'a> Model<'a> {
     /// Runs the head on the current state and returns the output.
     #[doc(hidden)]
     pub fn output<'m>(&self, memory: &'m mut [u32]) -> &'m [i16] {
-        let output = self.walk(memory, self.body, self.depth());
-        output.get(..self.outputs()).unwrap_or(&[])
+        self.walk(memory, self.body, self.depth());
+        // It ends the last layer's state, which ends the memory.
+        let at = memory.len().saturating_sub(padded(self.outputs) / 2);
+        let output: &[i16] = bytemuck::cast_slice(memory.split_at(at).1);
+        output.get(..self.outputs).unwrap_or(&[])
     }
 
-    /// Passes over all layers, computing those in `first..end`; returns the last one's output.
-    fn walk<'m>(&self, memory: &'m mut [u32], first: usize, end: usize) -> &'m [i16] {
-        let (x, rest) = split(memory, padded(self.inputs()) / 2);
+    /// Computes the layers in `first..end`, each on the output of the one before.
+    #[inline(never)]
+    fn walk(&self, memory: &mut [u32], first: usize, end: usize) {
+        let (x, rest) = split(memory, padded(self.inputs) / 2);
         let (scratch, mut rest) = split(rest, self.scratch_words);
-        let mut input: &'m [i16] = bytemuck::cast_slice(x);
-        let mut index = 0;
-        while let Some(layer) = self.blob.layer(index) {
+        let mut input: &[i16] = bytemuck::cast_slice(x);
+        let mut index = if first < end { 0 } else { end };
+        while index < end
+            && let Some(layer) = self.blob.layer(index)
+        {
             let (state, behind) = split(rest, layer.state_words());
             rest = behind;
-            input = if (first..end).contains(&index) {
+            input = if index < first {
+                layer.output(state)
+            } else {
                 let (scratch, _) = split(scratch, layer.scratch_words());
                 layer.step(input, state, scratch)
-            } else {
-                layer.output(state)
             };
             index += 1;
         }
-        input
     }
 }
 
