@@ -10,20 +10,19 @@ pub(super) use super::portable::{gru_after, gru_before, lstm};
 use super::{Row, Tiles, portable};
 
 #[inline(always)]
-pub(super) fn affine<const N: usize>(
+pub(super) fn affine(
     tiles: Tiles,
-    rows: &[[Row; 4]; N],
+    rows: &[[Row; 4]],
     weights: &[u8],
     x: &[i16],
     h: &[i16],
-    z: &mut [[i32; 4]; N],
+    z: &mut [[i32; 4]],
 ) {
-    const { assert!(N > 0) }
     if tiles != Tiles::Int8Plain {
         return portable::affine(tiles, rows, weights, x, h, z);
     }
     let z = z.as_mut_ptr_range();
-    // SAFETY: the kernel reads `N` blocks of records, all of `x` and `h` and the weights, and
+    // SAFETY: the kernel reads as many blocks of records as `z` has, all of `x` and `h` and the weights, and
     // writes `z` up to its end.
     unsafe {
         blocks(

@@ -73,18 +73,12 @@ impl<'v> Plan<'v> {
         Some(Self([Product::new(x, x_labels), Product::new(h, h_labels)], PhantomData))
     }
 
-    /// [`Vectors::affine`](super::Vectors::affine).
+    /// [`Blocks::next`](super::Blocks::next); `rows` and `z` have the same length, from 1 on.
     #[inline(always)]
-    pub(super) fn affine<const N: usize>(
-        &self,
-        rows: &[[Row; 4]; N],
-        weights: &[u8],
-        z: &mut [[i32; 4]; N],
-    ) {
-        const { assert!(N > 0) }
+    pub(super) fn affine(&self, rows: &[[Row; 4]], weights: &[u8], z: &mut [[i32; 4]]) {
         let z = z.as_mut_ptr_range();
-        // SAFETY: the kernel reads `N` blocks of records, their weights and both vectors, which
-        // `'v` keeps alive, and writes all of `z`.
+        // SAFETY: the kernel reads as many blocks of records as `z` has, their weights and both
+        // vectors, which `'v` keeps alive, and writes all of `z`.
         unsafe { gatelet_affine_helium(rows.as_ptr(), weights.as_ptr(), z.start, &self.0, z.end) }
     }
 }

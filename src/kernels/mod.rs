@@ -1,6 +1,6 @@
 //! The matrix products and the cells: one contract, one place that selects.
 //!
-//! [`Vectors::affine`] gives the pre-activations of blocks of four rows, [`lstm`], [`gru_after`] and
+//! [`Blocks::next`] gives the pre-activations of blocks of four rows, [`lstm`], [`gru_after`] and
 //! [`gru_before`] what four units make of theirs. `portable.rs` defines the answer for every layout
 //! of weights; a file per architecture gives the same bits faster for the layout made for it, and
 //! leaves the others to the portable one.
@@ -115,28 +115,45 @@ impl<'v> Vectors<'v> {
     pub const fn block_bytes(&self) -> usize {
         self.block_bytes
     }
+}
 
-    /// Pre-activations of `N` blocks of four rows, Q15.16:
+/// Blocks of four rows still to come: their records, and their weights, in which the tiles of `x`'s
+/// columns stand before those of `h`'s.
+pub struct Blocks<'a> {
+    rows: &'a [[Row; 4]],
+    weights: &'a [u8],
+}
+
+impl<'a> Blocks<'a> {
+    /// Blocks from the first on.
+    pub const fn new(rows: &'a [[Row; 4]], weights: &'a [u8]) -> Self {
+        Self { rows, weights }
+    }
+
+    /// Pre-activations of the next blocks, as many as `z` has, Q15.16:
     ///
     /// ```text
     /// z[r] = bias[r] + ((m_x[r]·Σ_c w_x[r][c]·x[c]) >> 16) + ((m_h[r]·Σ_c w_h[r][c]·h[c]) >> 16)
     /// ```
     ///
-    /// `weights` holds, block after block, the tiles of `x`'s columns, then those of `h`'s, and is
-    /// `N` times [`block_bytes`](Self::block_bytes) long. Sums wrap.
+    /// Sums wrap. Kernels like four blocks at a time. The answer is zero where blocks are missing;
+    /// the reader made sure that none is.
     #[inline(always)]
-    pub fn affine<const N: usize>(
-        &self,
-        rows: &[[Row; 4]; N],
-        weights: &[u8],
-        z: &mut [[i32; 4]; N],
-    ) {
-        debug_assert!(weights.len() == N * self.block_bytes);
+    pub fn next(&mut self, v: &Vectors<'_>, z: &mut [[i32; 4]]) {
+        let rows = self.rows.split_at_checked(z.len());
+        let weights = self.weights.split_at_checked(z.len() * v.block_bytes);
+        let (Some((rows, more_rows)), Some((weights, more_weights))) = (rows, weights) else {
+            return z.fill([0; 4]);
+        };
+        (self.rows, self.weights) = (more_rows, more_weights);
+        if z.is_empty() {
+            return;
+        }
         #[cfg(any(kernel = "dsp", kernel = "helium"))]
-        if let Some(plan) = &self.plan {
+        if let Some(plan) = &v.plan {
             return plan.affine(rows, weights, z);
         }
-        selected::affine(self.tiles, rows, weights, self.x, self.h, z);
+        selected::affine(v.tiles, rows, weights, v.x, v.h, z);
     }
 }
 

@@ -16,13 +16,13 @@ pub(crate) const fn sign_mask(value: i32) -> i32 {
 }
 
 /// [`affine`](super::affine) for every packing.
-pub fn affine<const N: usize>(
+pub fn affine(
     tiles: Tiles,
-    rows: &[[Row; 4]; N],
+    rows: &[[Row; 4]],
     mut weights: &[u8],
     x: &[i16],
     h: &[i16],
-    z: &mut [[i32; 4]; N],
+    z: &mut [[i32; 4]],
 ) {
     let mut next = |v: &[i16]| {
         let (own, rest) = weights.split_at(tiles.bytes(v.len()).min(weights.len()));

@@ -23,21 +23,20 @@ pub(crate) fn sign_mask(value: i32) -> i32 {
 }
 
 #[inline(always)]
-pub(super) fn affine<const N: usize>(
+pub(super) fn affine(
     tiles: Tiles,
-    rows: &[[Row; 4]; N],
+    rows: &[[Row; 4]],
     weights: &[u8],
     x: &[i16],
     h: &[i16],
-    z: &mut [[i32; 4]; N],
+    z: &mut [[i32; 4]],
 ) {
-    const { assert!(N > 0) }
     if tiles != Tiles::Int8Plain {
         return portable::affine(tiles, rows, weights, x, h, z);
     }
     let (x, h) = (x.as_ptr_range(), h.as_ptr_range());
     let z = z.as_mut_ptr_range();
-    // SAFETY: the kernel reads `N` blocks of records, all of `x` and `h` and the weights, and
+    // SAFETY: the kernel reads as many blocks of records as `z` has, all of `x` and `h` and the weights, and
     // writes `z` up to its end.
     unsafe {
         blocks(weights.as_ptr(), rows.as_ptr(), z.start, z.end, x.start, x.end, h.start, h.end)

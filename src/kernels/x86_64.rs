@@ -40,20 +40,29 @@ fn has_avx2() -> bool {
 }
 
 #[inline(always)]
-pub(super) fn affine<const N: usize>(
+pub(super) fn affine(
     tiles: Tiles,
-    rows: &[[Row; 4]; N],
+    rows: &[[Row; 4]],
     weights: &[u8],
     x: &[i16],
     h: &[i16],
-    z: &mut [[i32; 4]; N],
+    z: &mut [[i32; 4]],
 ) {
-    if tiles == Tiles::Int8Plain && has_avx2() {
-        // SAFETY: the core has AVX2.
-        unsafe { affine_avx2(rows, weights, x, h, z) }
-    } else {
-        portable::affine(tiles, rows, weights, x, h, z)
+    macro_rules! blocks {
+        ($n:literal) => {
+            if let (Some(rows), Some(z)) = (rows.as_array::<$n>(), z.as_mut_array()) {
+                // SAFETY: the core has AVX2.
+                return unsafe { affine_avx2(rows, weights, x, h, z) };
+            }
+        };
     }
+    if tiles == Tiles::Int8Plain && has_avx2() {
+        blocks!(1);
+        blocks!(2);
+        blocks!(3);
+        blocks!(4);
+    }
+    portable::affine(tiles, rows, weights, x, h, z)
 }
 
 #[inline(always)]

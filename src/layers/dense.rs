@@ -3,6 +3,7 @@
 use super::{Activation, Layer};
 use crate::activation::softmax;
 
+#[inline(never)]
 pub(super) fn step<'m>(
     layer: &Layer<'_>,
     activation: Activation,

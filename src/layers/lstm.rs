@@ -20,7 +20,7 @@ pub(super) fn step<'m>(
     let (c, h) = split_state(state, layer.units);
     let h_new: &mut [i16] = bytemuck::cast_slice_mut(scratch);
     let (mut blocks, v) = (layer.blocks(), layer.vectors(x, h));
-    let mut z = [[[0; BLOCK]; 4]; LSTM_GROUPS];
+    let mut z: [[[i32; BLOCK]; 4]; LSTM_GROUPS] = bytemuck::Zeroable::zeroed();
     let c = c.as_chunks_mut().0.chunks_mut(LSTM_GROUPS);
     for (c, h_new) in c.zip(h_new.as_chunks_mut().0.chunks_mut(LSTM_GROUPS)) {
         for (z, _) in z.iter_mut().zip(&*c) {

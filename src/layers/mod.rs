@@ -12,7 +12,7 @@ mod rnn;
 use crate::activation::{sigmoid, tanh};
 use crate::blob::format::BLOCK;
 use crate::fixed::{positive, round_shift, saturate_i16};
-use crate::kernels::{Row, Tiles, Vectors};
+use crate::kernels::{Blocks, Row, Tiles, Vectors};
 
 /// How 8-bit weights are laid out inside a block. Any packing gives the same result on every target;
 /// each is fastest on the cores it is named for.
@@ -235,39 +235,14 @@ impl<'a> Layer<'a> {
     }
 
     fn blocks(&self) -> Blocks<'a> {
-        Blocks { rows: self.rows.as_chunks().0, weights: self.weights }
+        Blocks::new(self.rows.as_chunks().0, self.weights)
     }
-}
-
-/// The layer's blocks of four rows, in order.
-struct Blocks<'a> {
-    rows: &'a [[Row; BLOCK]],
-    weights: &'a [u8],
 }
 
 impl Blocks<'_> {
-    /// Pre-activations of the next `N` blocks: `bias + U x + W h`, Q15.16.
-    ///
-    /// The reader made sure that the blocks are as many as the layer asks for; past the last one
-    /// the answer is zero.
-    #[inline(always)]
-    fn next<const N: usize>(&mut self, v: &Vectors<'_>, z: &mut [[i32; BLOCK]; N]) {
-        let bytes = N * v.block_bytes();
-        let (Some((rows, more_rows)), Some((weights, more_weights))) =
-            (self.rows.split_first_chunk(), self.weights.split_at_checked(bytes))
-        else {
-            *z = [[0; BLOCK]; N];
-            return;
-        };
-        (self.rows, self.weights) = (more_rows, more_weights);
-        v.affine(rows, weights, z);
-    }
-
-    /// All of the layer's pre-activations, in order. Kernels like four blocks at a time.
+    /// All of the layer's pre-activations, in order.
     fn logits(&mut self, v: &Vectors<'_>, z: &mut [[i32; BLOCK]]) {
-        let (fours, rest) = z.as_chunks_mut::<4>();
-        fours.iter_mut().for_each(|z| self.next(v, z));
-        rest.iter_mut().for_each(|z| self.next(v, core::array::from_mut(z)));
+        z.chunks_mut(4).for_each(|z| self.next(v, z));
     }
 
     /// Outputs of a layer that has nothing but an activation behind its products.
@@ -279,10 +254,10 @@ impl Blocks<'_> {
         v: &Vectors<'_>,
         y: &mut [[i16; BLOCK]],
     ) {
-        let mut z = [[0; BLOCK]; 4];
+        let mut z: [[i32; BLOCK]; 4] = bytemuck::Zeroable::zeroed();
         for y in y.chunks_mut(z.len()) {
             let z = &mut z[..y.len()];
-            self.logits(v, z);
+            self.next(v, z);
             let pairs = y.as_flattened_mut().iter_mut().zip(z.as_flattened());
             match activation {
                 Activation::Sigmoid => {

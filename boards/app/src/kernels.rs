@@ -1,7 +1,7 @@
 //! The kernels that the engine selected for this core against the portable ones, bit for bit.
 
 use gatelet::fixed::CELL_MAX;
-use gatelet::kernels::{Row, Tiles, Vectors, gru_after, gru_before, lstm, portable};
+use gatelet::kernels::{Blocks, Row, Tiles, Vectors, gru_after, gru_before, lstm, portable};
 
 /// Compares all kernels on everything that changes their course: every remainder of columns, every
 /// number of blocks, numbers from everywhere and the largest of either sign.
@@ -95,7 +95,7 @@ impl Data {
         let weights = &self.weights[..N * vectors.block_bytes()];
         let mut z = [[0; 4]; N];
         let mut expected = z;
-        vectors.affine(rows, weights, &mut z);
+        Blocks::new(rows, weights).next(&vectors, &mut z);
         portable::affine(tiles, rows, weights, x, h, &mut expected);
         assert_eq!(z, expected, "{N} blocks of {tiles:?}, {} + {} columns", x.len(), h.len());
     }
