@@ -1,5 +1,7 @@
 //! From trained weights to seven chips, on real speech.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use serde_json::Value;
 
@@ -7,48 +9,65 @@ use crate::BOARDS;
 use crate::shell::{read, run};
 
 const GATELET: &str = "target/release/gatelet";
-const DATA: &str = "tests/data/vowels";
 const OUT: &str = "target/demo";
+/// Recordings that lie beside the repository, where they are.
+const DIGITS: &str = "../shared/data/fsdd/fsdd.npz";
 
 /// Runs the main job and prints what it shows.
 pub(crate) fn demo() -> Result<()> {
-    run("cargo build --release --locked --package gatelet-cli")?;
     std::fs::create_dir_all(OUT)?;
-    println!("\nJapanese vowels: which of nine speakers is it? 12 cepstra a step, 370 utterances.");
-    for cell in ["lstm", "gru", "rnn"] {
-        cell_on_every_board(cell)?;
+    run("cargo build --release --locked --target-dir target -p gatelet-cli -p gatelet-fsdd")?;
+
+    println!("\n# Japanese vowels: which of nine speakers? 12 cepstra a step, 370 utterances");
+    for cell in ["lstm", "gru"] {
+        on_every_board(
+            "vowels",
+            cell,
+            "tests/data/vowels/train.npz",
+            "tests/data/vowels/test.npz",
+        )?;
+    }
+    println!("\n# Spoken digits: 20 log-mel features a step, 300 recordings");
+    if !Path::new(DIGITS).exists() {
+        println!("not run: {DIGITS} is absent");
+        return Ok(());
+    }
+    run(&format!("target/release/gatelet-fsdd {OUT}/digits"))?;
+    for cell in ["lstm", "gru"] {
+        let (calibration, test) =
+            (format!("{OUT}/digits/calib.npz"), format!("{OUT}/digits/test.npz"));
+        on_every_board("digits", cell, &calibration, &test)?;
     }
     Ok(())
 }
 
-fn cell_on_every_board(cell: &str) -> Result<()> {
-    let model = format!("{DATA}/{cell}.keras");
-    let quantize = format!("{GATELET} quantize {model} --calib {DATA}/train.npz");
+/// Quantizes a model, evaluates it on the host, and runs every sample on every board.
+fn on_every_board(set: &str, cell: &str, calibration: &str, test: &str) -> Result<()> {
+    let model = format!("tests/data/{set}/{cell}.keras");
+    let quantize = format!("{GATELET} quantize {model} --calib {calibration}");
+    let blob = format!("{OUT}/{set}-{cell}");
     println!();
-    run(&format!("{quantize} -o {OUT}/{cell}.gate"))?;
+    run(&format!("{quantize} -o {blob}.gate"))?;
 
-    let eval = json(&format!(
-        "{GATELET} eval {OUT}/{cell}.gate --data {DATA}/test.npz --float {model} --json"
-    ))?;
+    let eval = json(&format!("{GATELET} eval {blob}.gate --data {test} --float {model} --json"))?;
     println!(
-        "accuracy on the host    float {:.2} %, integers {:.2} %, the same answer to {:.2} %\n",
+        "accuracy on the host: float {:.2} %, integers {:.2} %; the same answer to {:.2} %\n",
         percent(&eval, "float_accuracy")?,
         percent(&eval, "accuracy")?,
         percent(&eval, "agreement")?,
     );
 
     println!(
-        "{:11} {:>10} {:>10} {:>13} {:>11} {:>9} {:>8}",
-        "in QEMU", "utterances", "same bits", "instructions", "code", "RAM", "stack"
+        "{:11} {:>8} {:>10} {:>19} {:>9} {:>8} {:>8}",
+        "in QEMU", "samples", "same bits", "instructions a step", "code", "RAM", "stack"
     );
     for board in BOARDS {
-        let blob = format!("{OUT}/{cell}-{board}.gate");
+        let blob = format!("{blob}-{board}.gate");
         read(&format!("{quantize} -o {blob} --target {board}"))?;
-        let device = json(&format!(
-            "{GATELET} device {blob} --board {board} --input {DATA}/test.npz --json"
-        ))?;
+        let device =
+            json(&format!("{GATELET} device {blob} --board {board} --input {test} --json"))?;
         println!(
-            "{board:11} {:>10} {:>10} {:>13} {:>9} B {:>7} B {:>6} B",
+            "{board:11} {:>8} {:>10} {:>19} {:>7} B {:>6} B {:>6} B",
             number(&device, "samples")?,
             if device["bit_exact"] == true { "yes" } else { "NO" },
             number(&device, "instructions_per_step")?,
