@@ -49,13 +49,11 @@ impl Board {
         let Some(name) = BOARDS.into_iter().find(|board| *board == name) else {
             bail!("there is no board `{name}`; choose one of {}", BOARDS.join(", "));
         };
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../boards").join(name);
-        let config = fs::read_to_string(folder.join(".cargo/config.toml")).with_context(|| {
-            format!(
-                "{} is not there: run gatelet from a clone of its repository to use a board",
-                folder.display()
-            )
-        })?;
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
+        let folder = root.unwrap_or(Path::new("")).join("boards").join(name);
+        let Ok(config) = fs::read_to_string(folder.join(".cargo/config.toml")) else {
+            bail!("{} is not there: run gatelet from a clone of its repository", folder.display());
+        };
         let config: toml::Table = config.parse()?;
         let target = config.get("build").and_then(|build| build.get("target"));
         let runner = config
