@@ -212,25 +212,20 @@ pub(super) fn lstm(z: &[[i32; 4]; 4], c: &mut [i32; 4]) -> [i16; 4] {
 }
 
 #[inline(always)]
-pub(super) fn gru_after(
-    [z, r]: &[[i32; 4]; 2],
-    n_x: &[i32; 4],
-    n_h: &[i32; 4],
-    memory: &mut [i32; 4],
-) -> [i16; 4] {
+pub(super) fn gru_after(z: &[[i32; 4]; 4], memory: &mut [i32; 4]) -> [i16; 4] {
     let mut h = MaybeUninit::uninit();
     // SAFETY: the kernel reads the pre-activations and the table, reads and writes `memory`, and
     // writes `h`.
-    unsafe { gatelet_gru_after_dsp(z, memory, h.as_mut_ptr(), table(), r, n_x, n_h) }
+    unsafe { gatelet_gru_after_dsp(z, memory, h.as_mut_ptr(), table()) }
     // SAFETY: written above.
     unsafe { h.assume_init() }
 }
 
 #[inline(always)]
-pub(super) fn gru_before(z: &[i32; 4], n: &[i32; 4], memory: &mut [i32; 4]) -> [i16; 4] {
+pub(super) fn gru_before(z: &[[i32; 4]; 2], memory: &mut [i32; 4]) -> [i16; 4] {
     let mut h = MaybeUninit::uninit();
     // SAFETY: as in `gru_after`.
-    unsafe { gatelet_gru_before_dsp(z, memory, h.as_mut_ptr(), table(), n) }
+    unsafe { gatelet_gru_before_dsp(z, memory, h.as_mut_ptr(), table()) }
     // SAFETY: written above.
     unsafe { h.assume_init() }
 }
@@ -245,20 +240,16 @@ type Four = [i32; 4];
 unsafe extern "C" {
     fn gatelet_lstm_dsp(z: *const [Four; 4], c: *mut Four, h: *mut [i16; 4], table: *const i16);
     fn gatelet_gru_after_dsp(
-        z: *const Four,
+        z: *const [Four; 4],
         memory: *mut Four,
         h: *mut [i16; 4],
         table: *const i16,
-        r: *const Four,
-        n_x: *const Four,
-        n_h: *const Four,
     );
     fn gatelet_gru_before_dsp(
-        z: *const Four,
+        z: *const [Four; 2],
         memory: *mut Four,
         h: *mut [i16; 4],
         table: *const i16,
-        n: *const Four,
     );
 }
 
@@ -378,11 +369,11 @@ gatelet_lstm_dsp:
 
     @ n = n_x + (gate lr · n_h), the product in 64 bits: n_h can be any number.
     .macro  reset unit, at
-    ldr     lr, [r0, #\at]
+    ldr     lr, [r0, #16 + \at]
     sigmoid lr
-    ldr     r12, [r2, #\at]
+    ldr     r12, [r0, #48 + \at]
     smull   \unit, r12, r12, lr
-    ldr     lr, [r1, #\at]
+    ldr     lr, [r0, #32 + \at]
     adds    \unit, \unit, r11
     adc     r12, r12, #0
     add     lr, lr, \unit, lsr #16
@@ -411,18 +402,14 @@ gatelet_lstm_dsp:
     .balign 4
 gatelet_gru_after_dsp:
     push    {{r2, r4-r11, lr}}
-    push    {{r0, r1}}
     movw    r8, #65535
     mov     r9, #1 << 11
     mov     r10, #1 << 21
     mov     r11, #1 << 15
-    ldrd    r0, r1, [sp, #48]
-    ldr     r2, [sp, #56]
     reset   r4, 0
     reset   r5, 4
     reset   r6, 8
     reset   r7, 12
-    pop     {{r0, r1}}
     b       .Lcandidate
 
     .thumb_func
@@ -431,8 +418,8 @@ gatelet_gru_before_dsp:
     movw    r8, #65535
     mov     r10, #1 << 21
     mov     r11, #1 << 15
-    ldr     r12, [sp, #40]
-    ldm     r12, {{r4-r7}}
+    ldrd    r4, r5, [r0, #16]
+    ldrd    r6, r7, [r0, #24]
 .Lcandidate:
     mov     r9, #1 << 10
     mov     r2, #1 << 22

@@ -190,25 +190,20 @@ pub(super) fn lstm(z: &[[i32; 4]; 4], c: &mut [i32; 4]) -> [i16; 4] {
 }
 
 #[inline(always)]
-pub(super) fn gru_after(
-    [z, r]: &[[i32; 4]; 2],
-    n_x: &[i32; 4],
-    n_h: &[i32; 4],
-    memory: &mut [i32; 4],
-) -> [i16; 4] {
+pub(super) fn gru_after(z: &[[i32; 4]; 4], memory: &mut [i32; 4]) -> [i16; 4] {
     let mut h = MaybeUninit::uninit();
     // SAFETY: the kernel reads the pre-activations and the table, reads and writes `memory`, and
     // writes `h`.
-    unsafe { gatelet_gru_after_helium(z, memory, h.as_mut_ptr(), table(), r, n_x, n_h) }
+    unsafe { gatelet_gru_after_helium(z, memory, h.as_mut_ptr(), table()) }
     // SAFETY: written above.
     unsafe { h.assume_init() }
 }
 
 #[inline(always)]
-pub(super) fn gru_before(z: &[i32; 4], n: &[i32; 4], memory: &mut [i32; 4]) -> [i16; 4] {
+pub(super) fn gru_before(z: &[[i32; 4]; 2], memory: &mut [i32; 4]) -> [i16; 4] {
     let mut h = MaybeUninit::uninit();
     // SAFETY: as in `gru_after`.
-    unsafe { gatelet_gru_before_helium(z, memory, h.as_mut_ptr(), table(), n) }
+    unsafe { gatelet_gru_before_helium(z, memory, h.as_mut_ptr(), table()) }
     // SAFETY: written above.
     unsafe { h.assume_init() }
 }
@@ -223,20 +218,16 @@ type Four = [i32; 4];
 unsafe extern "C" {
     fn gatelet_lstm_helium(z: *const [Four; 4], c: *mut Four, h: *mut [i16; 4], table: *const i16);
     fn gatelet_gru_after_helium(
-        z: *const Four,
+        z: *const [Four; 4],
         memory: *mut Four,
         h: *mut [i16; 4],
         table: *const i16,
-        r: *const Four,
-        n_x: *const Four,
-        n_h: *const Four,
     );
     fn gatelet_gru_before_helium(
-        z: *const Four,
+        z: *const [Four; 2],
         memory: *mut Four,
         h: *mut [i16; 4],
         table: *const i16,
-        n: *const Four,
     );
 }
 
@@ -336,11 +327,9 @@ gatelet_lstm_helium:
     .balign 4
 gatelet_gru_after_helium:
     enter
-    ldr     lr, [sp, #80]
-    vldrw.32 q4, [lr]
+    vldrw.32 q4, [r0, #16]
     sigmoid q4
-    ldrd    r7, lr, [sp, #84]
-    vldrw.32 q0, [lr]
+    vldrw.32 q0, [r0, #48]
     @ n_h · gate in two halves: n_h can be any number.
     vshr.s32 q1, q0, #16
     vmovlb.u16 q0, q0
@@ -348,15 +337,14 @@ gatelet_gru_after_helium:
     vmul.i32 q0, q0, q4
     vrshr.u32 q0, q0, #16
     vadd.i32 q0, q0, q1
-    vldrw.32 q4, [r7]
+    vldrw.32 q4, [r0, #32]
     vadd.i32 q4, q4, q0
     b       .Lcandidate
 
     .thumb_func
 gatelet_gru_before_helium:
     enter
-    ldr     lr, [sp, #80]
-    vldrw.32 q4, [lr]
+    vldrw.32 q4, [r0, #16]
 .Lcandidate:
     tanh    q4, 12
     vldrw.32 q0, [r0]

@@ -178,23 +178,18 @@ pub fn lstm(z: &[[[i32; 4]; 4]], c: &mut [[i32; 4]], h: &mut [[i16; 4]]) {
     }
 }
 
-/// Four units of a GRU that resets after the product: pre-activations of `z` and `r`, the
-/// candidate's two products, and the memory of `h`, which [`gru_before`] explains.
+/// Four units of a GRU that resets after the product, from the pre-activations `z r n_x n_h`, the
+/// last two being the candidate's products; the rest is [`gru_before`].
 ///
 /// ```text
 /// n = n_x + sigmoid(r)·n_h
 /// ```
 #[inline(always)]
-pub fn gru_after(
-    zr: &[[i32; 4]; 2],
-    n_x: &[i32; 4],
-    n_h: &[i32; 4],
-    memory: &mut [i32; 4],
-) -> [i16; 4] {
-    selected::gru_after(zr, n_x, n_h, memory)
+pub fn gru_after(z: &[[i32; 4]; 4], memory: &mut [i32; 4]) -> [i16; 4] {
+    selected::gru_after(z, memory)
 }
 
-/// Four units of a GRU from the pre-activations of `z` and of the candidate:
+/// Four units of a GRU from the pre-activations `z n`:
 ///
 /// ```text
 /// h' = sigmoid(z)·h + (1 − sigmoid(z))·tanh(n)
@@ -202,8 +197,8 @@ pub fn gru_after(
 ///
 /// `memory` is `h` with [`MEMORY_BITS`](crate::fixed::MEMORY_BITS) and less than 2 in magnitude.
 #[inline(always)]
-pub fn gru_before(z: &[i32; 4], n: &[i32; 4], memory: &mut [i32; 4]) -> [i16; 4] {
-    selected::gru_before(z, n, memory)
+pub fn gru_before(z: &[[i32; 4]; 2], memory: &mut [i32; 4]) -> [i16; 4] {
+    selected::gru_before(z, memory)
 }
 
 /// `sigmoid(r)·h` of four units.

@@ -132,18 +132,13 @@ pub fn lstm([i, f, g, o]: &[[i32; 4]; 4], c: &mut [i32; 4]) -> [i16; 4] {
 }
 
 /// [`gru_after`](super::gru_after) of any core.
-pub fn gru_after(
-    [z, r]: &[[i32; 4]; 2],
-    n_x: &[i32; 4],
-    n_h: &[i32; 4],
-    memory: &mut [i32; 4],
-) -> [i16; 4] {
+pub fn gru_after([z, r, n_x, n_h]: &[[i32; 4]; 4], memory: &mut [i32; 4]) -> [i16; 4] {
     let n = array::from_fn(|unit| n_x[unit].wrapping_add(gated(n_h[unit], sigmoid(r[unit]))));
-    gru_before(z, &n, memory)
+    gru_before(&[*z, n], memory)
 }
 
 /// [`gru_before`](super::gru_before) of any core.
-pub fn gru_before(z: &[i32; 4], n: &[i32; 4], memory: &mut [i32; 4]) -> [i16; 4] {
+pub fn gru_before([z, n]: &[[i32; 4]; 2], memory: &mut [i32; 4]) -> [i16; 4] {
     array::from_fn(|unit| {
         let (z, n) = (sigmoid(z[unit]), tanh(n[unit]));
         // (1 − z)·n has 16 + 15 fractional bits and fits: |n| < 2^15.

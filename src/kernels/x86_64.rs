@@ -78,27 +78,22 @@ pub(super) fn lstm(z: &[[[i32; 4]; 4]], c: &mut [[i32; 4]], h: &mut [[i16; 4]]) 
 }
 
 #[inline(always)]
-pub(super) fn gru_after(
-    zr: &[[i32; 4]; 2],
-    n_x: &[i32; 4],
-    n_h: &[i32; 4],
-    memory: &mut [i32; 4],
-) -> [i16; 4] {
+pub(super) fn gru_after(z: &[[i32; 4]; 4], memory: &mut [i32; 4]) -> [i16; 4] {
     if has_avx2() {
         // SAFETY: the core has AVX2.
-        unsafe { gru_after_avx2(zr, n_x, n_h, memory) }
+        unsafe { gru_after_avx2(z, memory) }
     } else {
-        portable::gru_after(zr, n_x, n_h, memory)
+        portable::gru_after(z, memory)
     }
 }
 
 #[inline(always)]
-pub(super) fn gru_before(z: &[i32; 4], n: &[i32; 4], memory: &mut [i32; 4]) -> [i16; 4] {
+pub(super) fn gru_before(z: &[[i32; 4]; 2], memory: &mut [i32; 4]) -> [i16; 4] {
     if has_avx2() {
         // SAFETY: the core has AVX2.
-        unsafe { gru_before_avx2(z, n, memory) }
+        unsafe { gru_before_avx2(z, memory) }
     } else {
-        portable::gru_before(z, n, memory)
+        portable::gru_before(z, memory)
     }
 }
 
@@ -244,12 +239,7 @@ fn lstm_avx2(z: &[[[i32; 4]; 4]], c: &mut [[i32; 4]], h: &mut [[i16; 4]]) {
 }
 
 #[target_feature(enable = "avx2")]
-fn gru_after_avx2(
-    [z, r]: &[[i32; 4]; 2],
-    n_x: &[i32; 4],
-    n_h: &[i32; 4],
-    memory: &mut [i32; 4],
-) -> [i16; 4] {
+fn gru_after_avx2([z, r, n_x, n_h]: &[[i32; 4]; 4], memory: &mut [i32; 4]) -> [i16; 4] {
     // The first group is what counts from here on.
     let (z, r) = (sigmoid(pair(*z, *z)), sigmoid(pair(*r, *r)));
     let n = _mm256_add_epi32(pair(*n_x, *n_x), gated(pair(*n_h, *n_h), r));
@@ -257,7 +247,7 @@ fn gru_after_avx2(
 }
 
 #[target_feature(enable = "avx2")]
-fn gru_before_avx2(z: &[i32; 4], n: &[i32; 4], memory: &mut [i32; 4]) -> [i16; 4] {
+fn gru_before_avx2([z, n]: &[[i32; 4]; 2], memory: &mut [i32; 4]) -> [i16; 4] {
     blend(sigmoid(pair(*z, *z)), pair(*n, *n), memory)
 }
 

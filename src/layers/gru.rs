@@ -10,6 +10,8 @@
 //! A hidden state of 16 bits would round slow updates away, so the unit remembers `h` with 28
 //! fractional bits, as an LSTM does its cell state; the products see it as Q0.15.
 
+use bytemuck::Zeroable;
+
 use super::{BLOCK, Layer, commit, split_state};
 use crate::kernels;
 
@@ -23,13 +25,13 @@ pub(super) fn step_after<'m>(
     let (memory, h) = split_state(state, layer.units);
     let h_new: &mut [i16] = bytemuck::cast_slice_mut(scratch);
     let mut blocks = layer.blocks();
-    let (both, x, of_h) = (layer.vectors(x, h), layer.vectors(x, &[]), layer.vectors(&[], h));
-    let (mut zr, mut n_x, mut n_h) = ([[0; BLOCK]; 2], [[0; BLOCK]], [[0; BLOCK]]);
+    let (both, of_x, of_h) = (layer.vectors(x, h), layer.vectors(x, &[]), layer.vectors(&[], h));
+    let mut z: [[i32; BLOCK]; 4] = Zeroable::zeroed();
     for (m, h_new) in memory.as_chunks_mut::<4>().0.iter_mut().zip(h_new.as_chunks_mut::<4>().0) {
-        blocks.next(&both, &mut zr);
-        blocks.next(&x, &mut n_x);
-        blocks.next(&of_h, &mut n_h);
-        *h_new = kernels::gru_after(&zr, &n_x[0], &n_h[0], m);
+        blocks.next(&both, &mut z[..2]);
+        blocks.next(&of_x, &mut z[2..3]);
+        blocks.next(&of_h, &mut z[3..]);
+        *h_new = kernels::gru_after(&z, m);
     }
     commit(h, h_new);
     h
@@ -47,16 +49,16 @@ pub(super) fn step_before<'m>(
     let reset: &mut [i16] = bytemuck::cast_slice_mut(reset);
     let h_new: &mut [i16] = bytemuck::cast_slice_mut(h_new);
     let (mut blocks, both) = (layer.blocks(), layer.vectors(x, h));
-    let (mut z, mut n) = ([[0; BLOCK]], [[0; BLOCK]]);
+    let mut z: [[i32; BLOCK]; 2] = Zeroable::zeroed();
     for (reset, h) in reset.as_chunks_mut::<4>().0.iter_mut().zip(h.as_chunks().0) {
-        blocks.next(&both, &mut z);
+        blocks.next(&both, &mut z[..1]);
         *reset = kernels::reset(&z[0], h);
     }
     let after_reset = layer.vectors(x, reset);
     for (m, h_new) in memory.as_chunks_mut::<4>().0.iter_mut().zip(h_new.as_chunks_mut::<4>().0) {
-        blocks.next(&both, &mut z);
-        blocks.next(&after_reset, &mut n);
-        *h_new = kernels::gru_before(&z[0], &n[0], m);
+        blocks.next(&both, &mut z[..1]);
+        blocks.next(&after_reset, &mut z[1..]);
+        *h_new = kernels::gru_before(&z, m);
     }
     commit(h, h_new);
     h

@@ -136,8 +136,8 @@ impl Data {
         lstm(&groups, &mut c, &mut h);
         let expected_h = [0, 1, 2].map(|k| portable::lstm(&groups[k], &mut expected[k]));
         assert_eq!((c, h), (expected, expected_h), "lstm of {groups:?}, {memory:?}");
-        same("gru_before", &|m| gru_before(&i, &f, m), &|m| portable::gru_before(&i, &f, m));
-        let zr = [i, f];
-        same("gru_after", &|m| gru_after(&zr, &g, &o, m), &|m| portable::gru_after(&zr, &g, &o, m));
+        same("gru_after", &|m| gru_after(&z, m), &|m| portable::gru_after(&z, m));
+        let z = [i, f];
+        same("gru_before", &|m| gru_before(&z, m), &|m| portable::gru_before(&z, m));
     }
 }
