@@ -9,6 +9,9 @@ use gatelet_cli::host::{self, Blob};
 
 /// Builds a board's firmware, runs it in QEMU and compares every bit with the host
 #[derive(clap::Args)]
+#[command(after_help = "\
+Example:
+  gatelet device digits.gate --board cortex-m4 --input test.npz")]
 pub(crate) struct Args {
     /// The blob to run
     blob: PathBuf,
