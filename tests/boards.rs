@@ -54,13 +54,13 @@ fn vowels(blob: &Blob, most: usize) -> Vec<Vec<i16>> {
 }
 
 fn board(name: &str, utterances: usize) {
-    use Packing::{Dsp, Helium, Plain};
+    use Packing::{Columns, Dsp, Helium, Plain};
     use WeightType::{Int4, Int8, Int16};
 
     let graph = tower();
     let x = Random(4).sequences(4, 20, 5);
     for (weights, packing) in
-        [(Int8, Plain), (Int8, Dsp), (Int8, Helium), (Int16, Plain), (Int4, Plain)]
+        [(Int8, Plain), (Int8, Dsp), (Int8, Helium), (Int8, Columns), (Int16, Plain), (Int4, Plain)]
     {
         let blob = common::blob(&graph, &x, weights, packing);
         check(name, &format!("{weights:?}-{packing:?}"), &blob, &extremes(5));

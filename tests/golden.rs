@@ -197,7 +197,7 @@ fn every_layer_follows_the_frameworks() {
                     }
                 }
             }
-            for packing in [Packing::Dsp, Packing::Helium] {
+            for packing in [Packing::Dsp, Packing::Helium, Packing::Columns] {
                 let other = run(&blob(packing), &x);
                 assert!(other == (outputs.clone(), states.clone()), "{} {packing:?}", golden.name);
             }

@@ -197,6 +197,7 @@ impl<'a> Blob<'a> {
             0 => Packing::Plain,
             1 => Packing::Dsp,
             2 => Packing::Helium,
+            3 => Packing::Columns,
             _ => return None,
         })
     }

@@ -1,14 +1,20 @@
-//! Armv6-M (Cortex-M0, M0+): 65 instructions for the 16 products of a tile.
+//! Armv6-M (Cortex-M0, M0+): 51 instructions for the 16 products of a tile.
 //!
-//! Only eight registers take part in most instructions, and a multiplication overwrites one factor.
-//! Four activations are unpacked once for the four rows, a row's four weights come as a word; sums
-//! live in the high registers, which `add` reaches. There is no 64-bit product: `scale` is
+//! A word of [`Tiles::Int8Columns`] holds the four rows' weights of one column, and an arithmetic
+//! shift by `8k` leaves rows `k` to 3: `T_k = Σ_{j≥k} 256^(j−k)·(w_j + 128)`, without the 128 for row
+//! 3. So `w_k = T_k − 256·T_{k+1} − 128`: the kernel sums up `T_k·x`, one shift (for `T_0` none), `muls`
+//! and `add`, and subtracts once a block. What the 128s add depends on `Σ x` only, and the sums start
+//! with its negative. All of it is exact: sums wrap like the portable ones.
+//!
+//! Only eight registers take part in most instructions, and a multiplication overwrites a factor;
+//! the sums live in the high registers, which `add` reaches. There is no 64-bit product: `scale` is
 //! [`fixed::scale`](crate::fixed::scale) as it stands.
 
-use core::arch::{asm, naked_asm};
+use core::arch::{asm, global_asm};
+use core::marker::PhantomData;
 
-pub(super) use super::portable::{gru_after, gru_before, lstm};
-use super::{Row, Tiles, portable};
+pub(super) use super::portable::{affine, gru_after, gru_before, lstm};
+use super::{Row, Tiles};
 
 /// All ones for a negative value, else 0. The compiler does not see what it is, and so does not
 /// make a branch of what is done with it.
@@ -22,212 +28,229 @@ pub(crate) fn sign_mask(value: i32) -> i32 {
     mask
 }
 
-#[inline(always)]
-pub(super) fn affine(
-    tiles: Tiles,
-    rows: &[[Row; 4]],
-    weights: &[u8],
-    x: &[i16],
-    h: &[i16],
-    z: &mut [[i32; 4]],
-) {
-    if tiles != Tiles::Int8Plain {
-        return portable::affine(tiles, rows, weights, x, h, z);
+/// Tiles in a row in the code, and their size.
+const UNROLLED: usize = 4;
+const TILE_BYTES: usize = 102;
+
+/// Where the products of two vectors start: `h`, then `x`.
+#[repr(C)]
+pub(super) struct Plan<'v>([Product; 2], PhantomData<&'v [i16]>);
+
+/// `start` and `end` of a vector, the negative `bias` that 128 in every weight makes, and the `entry`
+/// into the unrolled tiles that leaves whole rounds.
+#[repr(C)]
+struct Product {
+    start: *const i16,
+    end: *const i16,
+    bias: i32,
+    entry: usize,
+}
+
+impl Product {
+    fn new(v: &[i16]) -> Self {
+        let bias = v.iter().fold(0i32, |sum, v| sum.wrapping_add(*v as i32)).wrapping_mul(-128);
+        let first = match v.len() / 4 {
+            0 => 0,
+            tiles => (tiles - 1) % UNROLLED + 1,
+        };
+        let check = &raw const gatelet_affine_armv6m_check;
+        let entry = check.wrapping_sub(first * TILE_BYTES).addr();
+        Self { start: v.as_ptr(), end: v.as_ptr_range().end, bias, entry }
     }
-    let z = z.as_mut_ptr_range();
-    // SAFETY: the kernel reads as many blocks of records as `z` has, all of `x` and `h` and the weights, and
-    // writes `z` up to its end.
-    unsafe {
-        blocks(
-            weights.as_ptr(),
-            rows.as_ptr(),
-            z.start,
-            z.end,
-            x.as_ptr(),
-            x.len(),
-            h.as_ptr(),
-            h.len(),
-        )
+}
+
+impl<'v> Plan<'v> {
+    /// `None` is for the portable kernel.
+    #[inline(always)]
+    pub(super) fn new(tiles: Tiles, x: &'v [i16], h: &'v [i16]) -> Option<Self> {
+        let plan = || Self([Product::new(h), Product::new(x)], PhantomData);
+        (tiles == Tiles::Int8Columns).then(plan)
+    }
+
+    /// [`Blocks::next`](super::Blocks::next); `rows` and `z` have the same length, from 1 on.
+    #[inline(always)]
+    pub(super) fn affine(&self, rows: &[[Row; 4]], weights: &[u8], z: &mut [[i32; 4]]) {
+        let z = z.as_mut_ptr_range();
+        // SAFETY: the kernel reads as many blocks of records as `z` has, their weights and both
+        // vectors, which `'v` keeps alive, and writes all of `z`.
+        unsafe { gatelet_affine_armv6m(rows.as_ptr(), weights.as_ptr(), z.start, &self.0, z.end) }
     }
 }
 
-/// A row of a tile.
-macro_rules! tile_row {
-    ($sum:literal) => {
-        concat!(
-            "ldm r0!, {{r6}}\n",
-            "sxtb r7, r6\n muls r7, r2, r7\n add ",
-            $sum,
-            ", r7\n",
-            "lsls r7, r6, #16\n asrs r7, r7, #24\n muls r7, r3, r7\n add ",
-            $sum,
-            ", r7\n",
-            "lsls r7, r6, #8\n asrs r7, r7, #24\n muls r7, r4, r7\n add ",
-            $sum,
-            ", r7\n",
-            "asrs r6, r6, #24\n muls r6, r5, r6\n add ",
-            $sum,
-            ", r6\n",
-        )
-    };
+unsafe extern "C" {
+    /// Pre-activations of the blocks from `z` to `z_end`, at least one.
+    fn gatelet_affine_armv6m(
+        rows: *const [Row; 4],
+        weights: *const u8,
+        z: *mut [i32; 4],
+        plan: *const [Product; 2],
+        z_end: *mut [i32; 4],
+    );
+    /// Code behind the unrolled tiles, which ends a round.
+    static gatelet_affine_armv6m_check: u8;
 }
 
-/// Pushes what a product starts with, from a vector and its length on the stack: the vector, its
-/// end, and the entry into the unrolled tiles that does what does not fill four.
-macro_rules! prepare {
-    ($vector:literal, $length:literal) => {
-        concat!(
-            "ldr r4, [sp, #",
-            $vector,
-            "]\n",
-            "ldr r5, [sp, #",
-            $length,
-            "]\n",
-            "movs r6, #12\n",
-            "ands r6, r5\n",
-            "muls r6, r2, r6\n",
-            "lsrs r6, r6, #1\n",
-            "subs r6, r3, r6\n",
-            "adds r5, r5, r5\n",
-            "adds r5, r4, r5\n",
-            "push {{r4-r6}}\n",
-        )
-    };
-}
+// Registers, in a product and behind it:
+//
+//   r0       weights                     | at work (r12 keeps the weights)
+//   r1       activations                 | records, then z
+//   r2, r3   four of them                | at work
+//   r4       one                         | r4-r7: sums of h, then z
+//   r5, r6   weights of two columns
+//   r7       T
+//   r8-r11   sums
+//   r12      end of the activations
+//
+// Stack: the sums of x; for x and then for h what a product starts with (the vector and its end, the
+// sums of rows 0 to 2, the entry); the pointers into rows and z; the saved registers; z_end.
+global_asm!(
+    r#"
+    .equ H, 24
+    .equ ROWS, 48
+    .equ Z, 52
+    .equ FRAME, 56
+    .equ Z_END, FRAME + 36
 
-/// r6 += scale(r3, r4)
-macro_rules! add_scaled {
-    () => {
-        "asrs r5, r3, #16\n muls r5, r4, r5\n adds r6, r6, r5\n
-         uxth r3, r3\n muls r3, r4, r3\n lsrs r3, r3, #16\n adds r6, r6, r3\n"
-    };
-}
+    @ Pushes the start of a product. The sums of rows 2 to 0 are bias, 257 and 65793 times bias.
+    .macro  prepare
+    ldm     r3!, {{r1, r2, r6, r7}}
+    lsls    r5, r6, #8
+    adds    r5, r5, r6
+    lsls    r4, r5, #8
+    adds    r4, r4, r6
+    push    {{r1, r2, r4-r7}}
+    .endm
 
-/// One row: records at r1, z at r2, the sum of x on the stack, that of h in a register.
-macro_rules! row {
-    ($x:literal, $h:literal, $bias:literal, $m_x:literal, $m_h:literal) => {
-        concat!(
-            "ldr r6, [r1, #",
-            $bias,
-            "]\n",
-            "ldr r3, [sp, #",
-            $x,
-            "]\n",
-            "ldrh r4, [r1, #",
-            $m_x,
-            "]\n",
-            add_scaled!(),
-            "mov r3, ",
-            $h,
-            "\n",
-            "ldrh r4, [r1, #",
-            $m_h,
-            "]\n",
-            add_scaled!(),
-            "str r6, [r2, #",
-            $x,
-            "]\n",
-        )
-    };
-}
+    .macro  column w, x
+    asrs    r7, \w, #24
+    muls    r7, \x, r7
+    add     r11, r7
+    asrs    r7, \w, #16
+    muls    r7, \x, r7
+    add     r10, r7
+    asrs    r7, \w, #8
+    muls    r7, \x, r7
+    add     r9, r7
+    muls    \w, \x, \w
+    add     r8, \w
+    .endm
 
-/// Pre-activations of the blocks from `z` to `z_end`, at least one.
-///
-/// ```text
-/// r0      weights                r8-r11   sums of the four rows
-/// r1      activations            r12      end of the activations
-/// r2-r5   four of them
-/// r6, r7  a row's word, a weight
-/// ```
-///
-/// Stack, in words: for x and for h the vector, its end and its entry; the argument registers
-/// r1-r3, the saved ones, and the arguments x, x_len, h, h_len.
-#[unsafe(naked)]
-unsafe extern "C" fn blocks(
-    weights: *const u8,
-    rows: *const [Row; 4],
-    z: *mut [i32; 4],
-    z_end: *mut [i32; 4],
-    x: *const i16,
-    x_len: usize,
-    h: *const i16,
-    h_len: usize,
-) {
-    naked_asm!(
-        "push {{r4-r7, lr}}",
-        "mov r4, r8",
-        "mov r5, r9",
-        "mov r6, r10",
-        "mov r7, r11",
-        "push {{r4-r7}}",
-        "push {{r1-r3}}",
-        // Half the bytes of a tile, and the end of the tiles.
-        "movs r2, #65",
-        "adr r3, 9f",
-        prepare!("56", "60"),
-        prepare!("60", "64"),
-        "b 2f",
-        // A product.
-        ".balign 4",
-        "1:",
-        "ldm r3!, {{r1, r4, r5}}",
-        "mov r12, r4",
-        "movs r4, #0",
-        "mov r8, r4",
-        "mov r9, r4",
-        "mov r10, r4",
-        "mov r11, r4",
-        "mov pc, r5",
-        ".balign 4",
-        "8:",
-        ".rept 4",
-        "ldm r1!, {{r3, r5}}",
-        "sxth r2, r3",
-        "asrs r3, r3, #16",
-        "sxth r4, r5",
-        "asrs r5, r5, #16",
-        tile_row!("r8"),
-        tile_row!("r9"),
-        tile_row!("r10"),
-        tile_row!("r11"),
-        ".endr",
-        "9:",
-        "cmp r1, r12",
-        "beq 7f",
-        "b 8b",
-        "7:",
-        "bx lr",
-        // A block.
-        "2:",
-        "mov r3, sp",
-        "bl 1b",
-        "mov r4, r8",
-        "mov r5, r9",
-        "mov r6, r10",
-        "mov r7, r11",
-        "push {{r4-r7}}",
-        "add r3, sp, #28",
-        "bl 1b",
-        "ldr r1, [sp, #40]",
-        "ldr r2, [sp, #44]",
-        row!("0", "r8", "0", "4", "6"),
-        row!("4", "r9", "8", "12", "14"),
-        row!("8", "r10", "16", "20", "22"),
-        row!("12", "r11", "24", "28", "30"),
-        "add sp, #16",
-        "adds r1, #32",
-        "adds r2, #16",
-        "str r1, [sp, #24]",
-        "str r2, [sp, #28]",
-        "ldr r3, [sp, #32]",
-        "cmp r2, r3",
-        "bne 2b",
-        "add sp, #36",
-        "pop {{r4-r7}}",
-        "mov r8, r4",
-        "mov r9, r5",
-        "mov r10, r6",
-        "mov r11, r7",
-        "pop {{r4-r7, pc}}",
-    )
-}
+    .macro  columns x
+    ldm     r0!, {{r5, r6}}
+    sxth    r4, \x
+    column  r5, r4
+    asrs    \x, \x, #16
+    column  r6, \x
+    .endm
+
+    @ r4-r7: the sums of the rows
+    .macro  sums
+    mov     r4, r8
+    mov     r5, r9
+    mov     r6, r10
+    mov     r7, r11
+    lsls    r1, r5, #8
+    subs    r4, r4, r1
+    lsls    r1, r6, #8
+    subs    r5, r5, r1
+    lsls    r1, r7, #8
+    subs    r6, r6, r1
+    .endm
+
+    @ h = bias + (x * m_x >> 16) + (h * m_h >> 16)
+    .macro  row h, k
+    ldr     r0, [sp, #4 * \k]
+    ldrh    r2, [r1, #8 * \k + 4]
+    asrs    r3, r0, #16
+    muls    r3, r2, r3
+    uxth    r0, r0
+    muls    r0, r2, r0
+    lsrs    r0, r0, #16
+    adds    r3, r3, r0
+    ldrh    r2, [r1, #8 * \k + 6]
+    asrs    r0, \h, #16
+    muls    r0, r2, r0
+    adds    r3, r3, r0
+    uxth    \h, \h
+    muls    \h, r2, \h
+    lsrs    \h, \h, #16
+    adds    \h, \h, r3
+    ldr     r0, [r1, #8 * \k]
+    adds    \h, \h, r0
+    .endm
+
+    .section .text.gatelet_affine_armv6m, "ax"
+    .global gatelet_affine_armv6m, gatelet_affine_armv6m_check
+    .type   gatelet_affine_armv6m, %function
+    .thumb_func
+    .balign 4
+gatelet_affine_armv6m:
+    push    {{r4-r7, lr}}
+    mov     r4, r8
+    mov     r5, r9
+    mov     r6, r10
+    mov     r7, r11
+    push    {{r4-r7}}
+    push    {{r0, r2}}
+    mov     r0, r1
+    prepare
+    prepare
+
+.Lblock:
+    mov     r3, sp
+    bl      .Lproduct
+    sums
+    push    {{r4-r7}}
+    add     r3, sp, #16 + H
+    bl      .Lproduct
+    sums
+    mov     r12, r0
+    ldr     r1, [sp, #16 + ROWS]
+    row     r4, 0
+    row     r5, 1
+    row     r6, 2
+    row     r7, 3
+    mov     r0, r12
+    add     sp, #16
+    adds    r1, #32
+    str     r1, [sp, #ROWS]
+    ldr     r1, [sp, #Z]
+    stm     r1!, {{r4-r7}}
+    str     r1, [sp, #Z]
+    ldr     r2, [sp, #Z_END]
+    cmp     r1, r2
+    bne     .Lblock
+
+    add     sp, #FRAME
+    pop     {{r4-r7}}
+    mov     r8, r4
+    mov     r9, r5
+    mov     r10, r6
+    mov     r11, r7
+    pop     {{r4-r7, pc}}
+
+    @ The product that starts with what r3 points to.
+.Lproduct:
+    ldm     r3!, {{r1, r2, r4-r7}}
+    mov     r12, r2
+    mov     r8, r4
+    mov     r9, r5
+    mov     r10, r6
+    movs    r4, #0
+    mov     r11, r4
+    mov     pc, r7
+.Ltiles:
+    .rept   {unrolled}
+    ldm     r1!, {{r2, r3}}
+    columns r2
+    columns r3
+    .endr
+gatelet_affine_armv6m_check:
+    cmp     r1, r12
+    beq     .Lend
+    b       .Ltiles
+.Lend:
+    bx      lr
+"#,
+    unrolled = const UNROLLED,
+);

@@ -1,192 +1,197 @@
-//! Armv7-M without the DSP extension (Cortex-M3): 37 instructions for the 16 products of a tile.
+//! Armv7-M without the DSP extension (Cortex-M3): 33 instructions for the 16 products of a tile.
 //!
-//! One `ldm` brings a tile, a word for each row; `sxtb` with a rotation takes a weight out of it and
-//! `mla` multiplies. An activation is loaded once for the four rows. `smull` by the multiplier in the
-//! upper half of a word leaves `(sum × multiplier) >> 16` in the upper word of the product.
+//! A word of [`Tiles::Int8Columns`] holds the four rows' weights of one column, and an arithmetic
+//! shift by `8k` leaves rows `k` to 3: `T_k = Σ_{j≥k} 256^(j−k)·(w_j + 128)`, without the 128 for row
+//! 3. So `w_k = T_k − 256·T_{k+1} − 128`: the kernel sums up `T_k·x`, which takes a shift and `mla` (for
+//! `T_0` not even the shift), and subtracts once a block. What the 128s add depends on `Σ x` only, and
+//! the sums start with its negative. All of it is exact: sums wrap like the portable ones.
+//!
+//! `smull` by the multiplier in the upper half of a word leaves `(sum × multiplier) >> 16` in the
+//! upper word of the product.
 
-use core::arch::naked_asm;
+use core::arch::global_asm;
+use core::marker::PhantomData;
 
-pub(super) use super::portable::{gru_after, gru_before, lstm};
-use super::{Row, Tiles, portable};
+pub(super) use super::portable::{affine, gru_after, gru_before, lstm};
+use super::{Row, Tiles};
 
-#[inline(always)]
-pub(super) fn affine(
-    tiles: Tiles,
-    rows: &[[Row; 4]],
-    weights: &[u8],
-    x: &[i16],
-    h: &[i16],
-    z: &mut [[i32; 4]],
-) {
-    if tiles != Tiles::Int8Plain {
-        return portable::affine(tiles, rows, weights, x, h, z);
+/// Tiles in a row in the code, and their size.
+const UNROLLED: usize = 4;
+const TILE_BYTES: usize = 106;
+
+/// Where the products of two vectors start: `h`, then `x`.
+#[repr(C)]
+pub(super) struct Plan<'v>([Product; 2], PhantomData<&'v [i16]>);
+
+/// `start` and `end` of a vector, the negative `bias` that 128 in every weight makes, and the `entry`
+/// into the unrolled tiles that leaves whole rounds.
+#[repr(C)]
+struct Product {
+    start: *const i16,
+    end: *const i16,
+    bias: i32,
+    entry: usize,
+}
+
+impl Product {
+    /// `check` is the code behind the unrolled tiles, which ends a round.
+    fn new(v: &[i16], check: *const u8) -> Self {
+        let bias = v.iter().fold(0i32, |sum, v| sum.wrapping_add(*v as i32)).wrapping_mul(-128);
+        let first = match v.len() / 4 {
+            0 => 0,
+            tiles => (tiles - 1) % UNROLLED + 1,
+        };
+        let entry = check.wrapping_sub(first * TILE_BYTES).addr() | 1;
+        Self { start: v.as_ptr(), end: v.as_ptr_range().end, bias, entry }
     }
-    let z = z.as_mut_ptr_range();
-    // SAFETY: the kernel reads as many blocks of records as `z` has, all of `x` and `h` and the weights, and
-    // writes `z` up to its end.
-    unsafe {
-        blocks(
-            weights.as_ptr(),
-            rows.as_ptr(),
-            z.start,
-            z.end,
-            x.as_ptr(),
-            x.len(),
-            h.as_ptr(),
-            h.len(),
-        )
+}
+
+impl<'v> Plan<'v> {
+    /// `None` is for the portable kernel.
+    #[inline(always)]
+    pub(super) fn new(tiles: Tiles, x: &'v [i16], h: &'v [i16]) -> Option<Self> {
+        if tiles != Tiles::Int8Columns {
+            return None;
+        }
+        let x = Product::new(x, &raw const gatelet_affine_armv7m_x);
+        let h = Product::new(h, &raw const gatelet_affine_armv7m_h);
+        Some(Self([h, x], PhantomData))
+    }
+
+    /// [`Blocks::next`](super::Blocks::next); `rows` and `z` have the same length, from 1 on.
+    #[inline(always)]
+    pub(super) fn affine(&self, rows: &[[Row; 4]], weights: &[u8], z: &mut [[i32; 4]]) {
+        let z = z.as_mut_ptr_range();
+        // SAFETY: the kernel reads as many blocks of records as `z` has, their weights and both
+        // vectors, which `'v` keeps alive, and writes all of `z`.
+        unsafe { gatelet_affine_armv7m(rows.as_ptr(), weights.as_ptr(), z.start, &self.0, z.end) }
     }
 }
 
-/// One column of a tile: `$take` brings its weight out of a row's word.
-macro_rules! column {
-    ($take:literal, $rotate:literal) => {
-        concat!(
-            "ldrsh r12, [r1], #2\n",
-            $take,
-            " r3, r4",
-            $rotate,
-            "\n mla r8, r3, r12, r8\n",
-            $take,
-            " r3, r5",
-            $rotate,
-            "\n mla r9, r3, r12, r9\n",
-            $take,
-            " r3, r6",
-            $rotate,
-            "\n mla r10, r3, r12, r10\n",
-            $take,
-            " r3, r7",
-            $rotate,
-            "\n mla r11, r3, r12, r11\n",
-        )
-    };
+unsafe extern "C" {
+    /// Pre-activations of the blocks from `z` to `z_end`, at least one.
+    fn gatelet_affine_armv7m(
+        rows: *const [Row; 4],
+        weights: *const u8,
+        z: *mut [i32; 4],
+        plan: *const [Product; 2],
+        z_end: *mut [i32; 4],
+    );
+    /// Code behind the unrolled tiles of x.
+    static gatelet_affine_armv7m_x: u8;
+    /// Code behind the unrolled tiles of h.
+    static gatelet_affine_armv7m_h: u8;
 }
 
-/// Four tiles, entered so that the first pass does what does not fill four.
-macro_rules! tiles {
-    () => {
-        concat!(
-            ".rept 4\n",
-            "ldm r0!, {{r4-r7}}\n",
-            column!("sxtb", ""),
-            column!("sxtb.w", ", ror #8"),
-            column!("sxtb.w", ", ror #16"),
-            column!("asrs", ", #24"),
-            ".endr\n",
-        )
-    };
-}
+// Registers, in a product and behind it:
+//
+//   r0       weights
+//   r1, r2   activations and their end | records; bias
+//   r3, r12  T, an activation          | multipliers
+//   r4-r7    a tile, column by column  | sums of x, then z
+//   r8-r11   sums                      | sums of h
+//   lr       z
+//
+// Stack: the sums of x; for x and then for h what a product starts with (the vector and its end, the
+// sums, the entry); the pointer into rows; the saved registers; z_end.
+global_asm!(
+    r#"
+    .equ H, 28
+    .equ ROWS, 56
+    .equ FRAME, 60
+    .equ Z_END, FRAME + 36
 
-/// Pushes what a product starts with, from a vector and its length on the stack: r1, r2, r8-r11 and
-/// lr of the register map. Needs r4-r7 zero and r3 the bytes of a tile.
-macro_rules! prepare {
-    ($vector:literal, $end:literal) => {
-        concat!(
-            "ldrd r1, r12, [sp, #",
-            $vector,
-            "]\n",
-            "lsr r2, r12, #4\n",
-            "ubfx r12, r12, #2, #2\n",
-            "adr.w lr, ",
-            $end,
-            " + 1\n",
-            "mls lr, r12, r3, lr\n",
-            "push {{r1, r2, r4-r7, lr}}\n",
-        )
-    };
-}
+    @ Pushes the start of a product. The sums of rows 2 to 0 are bias, 257 and 65793 times bias.
+    .macro  prepare
+    ldm     r3!, {{r4, r5, r8, r10}}
+    add     r7, r8, r8, lsl #8
+    add     r6, r8, r7, lsl #8
+    push    {{r4-r10}}
+    .endm
 
-/// One row: r2 = bias, r3 = both multipliers, `$x` and `$h` its sums; the result goes to `$x`.
-macro_rules! row {
-    ($x:literal, $h:literal) => {
-        concat!(
-            "ldrd r2, r3, [r1], #8\n",
-            "lsl r12, r3, #16\n",
-            "smull r12, ",
-            $x,
-            ", ",
-            $x,
-            ", r12\n",
-            "bfc r3, #0, #16\n",
-            "smull r12, ",
-            $h,
-            ", ",
-            $h,
-            ", r3\n",
-            "add ",
-            $x,
-            ", r2\n",
-            "add ",
-            $x,
-            ", ",
-            $h,
-            "\n",
-        )
-    };
-}
+    .macro  column w
+    ldrsh   r12, [r1], #2
+    mla     r8, \w, r12, r8
+    asrs    r3, \w, #8
+    mla     r9, r3, r12, r9
+    asrs    r3, \w, #16
+    mla     r10, r3, r12, r10
+    asrs    r3, \w, #24
+    mla     r11, r3, r12, r11
+    .endm
 
-/// Pre-activations of the blocks from `z` to `z_end`, at least one.
-///
-/// ```text
-/// r0       weights                r8-r11   sums
-/// r1       activations            r12      an activation
-/// r2       fours of tiles left    lr       where a product starts, then z
-/// r3       a weight
-/// r4-r7    a tile
-/// ```
-///
-/// Stack, in words: for h and for x what a product starts with (`ldm` takes it), then the argument
-/// registers r1-r3, the saved ones, and the arguments x, x_len, h, h_len.
-#[unsafe(naked)]
-unsafe extern "C" fn blocks(
-    weights: *const u8,
-    rows: *const [Row; 4],
-    z: *mut [i32; 4],
-    z_end: *mut [i32; 4],
-    x: *const i16,
-    x_len: usize,
-    h: *const i16,
-    h_len: usize,
-) {
-    naked_asm!(
-        "push {{r4-r11, lr}}",
-        "push {{r1-r3}}",
-        "movs r3, #130",
-        "movs r4, #0",
-        "movs r5, #0",
-        "movs r6, #0",
-        "movs r7, #0",
-        prepare!("56", "4f"),
-        prepare!("76", "2f"),
-        // A block.
-        "5:",
-        "ldm sp, {{r1, r2, r8-r11, pc}}",
-        "1:",
-        tiles!(),
-        "2:",
-        "subs r2, #1",
-        "bpl 1b",
-        "push {{r8-r11}}",
-        "add r12, sp, #44",
-        "ldm r12, {{r1, r2, r8-r11, pc}}",
-        "3:",
-        tiles!(),
-        "4:",
-        "subs r2, #1",
-        "bpl 3b",
-        "pop {{r4-r7}}",
-        "ldrd r1, lr, [sp, #56]",
-        row!("r4", "r8"),
-        row!("r5", "r9"),
-        row!("r6", "r10"),
-        row!("r7", "r11"),
-        "stm lr!, {{r4-r7}}",
-        "strd r1, lr, [sp, #56]",
-        "ldr r2, [sp, #64]",
-        "cmp lr, r2",
-        "bne 5b",
-        "add sp, #68",
-        "pop {{r4-r11, pc}}",
-    )
-}
+    .macro  tiles
+    .rept   {unrolled}
+    ldm     r0!, {{r4-r7}}
+    column  r4
+    column  r5
+    column  r6
+    column  r7
+    .endr
+    .endm
+
+    .macro  sums
+    sub     r8, r8, r9, lsl #8
+    sub     r9, r9, r10, lsl #8
+    sub     r10, r10, r11, lsl #8
+    .endm
+
+    @ x = bias + (x * m_x >> 16) + (h * m_h >> 16)
+    .macro  row x, h
+    ldrd    r2, r3, [r1], #8
+    lsl     r12, r3, #16
+    smull   r12, \x, \x, r12
+    bfc     r3, #0, #16
+    smull   r12, \h, \h, r3
+    add     \x, r2
+    add     \x, \h
+    .endm
+
+    .section .text.gatelet_affine_armv7m, "ax"
+    .global gatelet_affine_armv7m, gatelet_affine_armv7m_x, gatelet_affine_armv7m_h
+    .type   gatelet_affine_armv7m, %function
+    .thumb_func
+    .balign 4
+gatelet_affine_armv7m:
+    push    {{r4-r11, lr}}
+    push    {{r0}}
+    mov     r0, r1
+    mov     lr, r2
+    mov     r9, #0
+    prepare
+    prepare
+
+.Lblock:
+    ldm     sp, {{r1, r2, r8-r11, pc}}
+.Lx:
+    tiles
+gatelet_affine_armv7m_x:
+    cmp     r1, r2
+    bne     .Lx
+    sums
+    push    {{r8-r11}}
+    add     r12, sp, #16 + H
+    ldm     r12, {{r1, r2, r8-r11, pc}}
+.Lh:
+    tiles
+gatelet_affine_armv7m_h:
+    cmp     r1, r2
+    bne     .Lh
+    sums
+    pop     {{r4-r7}}
+    ldr     r1, [sp, #ROWS]
+    row     r4, r8
+    row     r5, r9
+    row     r6, r10
+    row     r7, r11
+    str     r1, [sp, #ROWS]
+    stm     lr!, {{r4-r7}}
+    ldr     r2, [sp, #Z_END]
+    cmp     lr, r2
+    bne     .Lblock
+
+    add     sp, #FRAME
+    pop     {{r4-r11, pc}}
+"#,
+    unrolled = const UNROLLED,
+);

@@ -58,6 +58,8 @@ pub enum Tiles {
     Int8Plain,
     /// `i16` = even row + 256 × odd row, four columns of rows 0 and 1, then of rows 2 and 3.
     Int8Dsp,
+    /// `i8`, column after column, bit 7 inverted (value + 128) but for row 3.
+    Int8Columns,
     /// `i8`, row after row, tiles of eight columns and at most one of four behind them.
     Int8Helium,
     /// `i16`, row after row.
@@ -75,7 +77,7 @@ impl Tiles {
     /// Bytes of the tiles of `columns` columns (a multiple of four).
     pub const fn bytes(self, columns: usize) -> usize {
         match self {
-            Self::Int8Plain | Self::Int8Dsp | Self::Int8Helium => 4 * columns,
+            Self::Int8Plain | Self::Int8Dsp | Self::Int8Columns | Self::Int8Helium => 4 * columns,
             Self::Int16 => 8 * columns,
             Self::Int4 => 2 * columns + 4 * columns.div_ceil(GROUP),
         }
@@ -93,7 +95,7 @@ pub struct Vectors<'v> {
     h: &'v [i16],
     block_bytes: usize,
     /// `None` if the kernel is not made for `tiles`.
-    #[cfg(any(kernel = "dsp", kernel = "helium"))]
+    #[cfg(any(kernel = "armv6m", kernel = "armv7m", kernel = "dsp", kernel = "helium"))]
     plan: Option<selected::Plan<'v>>,
 }
 
@@ -106,7 +108,7 @@ impl<'v> Vectors<'v> {
             x,
             h,
             block_bytes: tiles.bytes(x.len()) + tiles.bytes(h.len()),
-            #[cfg(any(kernel = "dsp", kernel = "helium"))]
+            #[cfg(any(kernel = "armv6m", kernel = "armv7m", kernel = "dsp", kernel = "helium"))]
             plan: selected::Plan::new(tiles, x, h),
         }
     }
@@ -149,7 +151,7 @@ impl<'a> Blocks<'a> {
         if z.is_empty() {
             return;
         }
-        #[cfg(any(kernel = "dsp", kernel = "helium"))]
+        #[cfg(any(kernel = "armv6m", kernel = "armv7m", kernel = "dsp", kernel = "helium"))]
         if let Some(plan) = &v.plan {
             return plan.affine(rows, weights, z);
         }

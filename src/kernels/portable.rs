@@ -51,6 +51,10 @@ fn product4(tiles: Tiles, weights: &[u8], v: &[i16]) -> [i32; 4] {
             let even = tile[at] as i8 as i32;
             if r % 2 == 0 { even } else { (pair - even) >> 8 }
         }),
+        Tiles::Int8Columns => add_tiles::<16, 4>(&mut sums, weights, v, |tile, r, c| {
+            let offset = if r < 3 { 0x80 } else { 0 };
+            (tile[4 * c + r] ^ offset) as i8 as i32
+        }),
         Tiles::Int8Helium => {
             let (v_wide, v_last) = v.as_chunks::<8>();
             let (wide, last) = weights.split_at((32 * v_wide.len()).min(weights.len()));

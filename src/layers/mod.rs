@@ -21,12 +21,14 @@ use crate::kernels::{Blocks, Row, Tiles, Vectors};
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[repr(u8)]
 pub enum Packing {
-    /// Tiles of 4 rows × 4 columns, row after row: Armv6-M, Armv7-M, RISC-V, the host.
+    /// Tiles of 4 rows × 4 columns, row after row: RISC-V, the host.
     Plain = 0,
     /// Tiles of 4 × 4 in which a halfword holds two rows: cores with the Armv7E-M DSP extension.
     Dsp = 1,
     /// Tiles of 4 rows × 8 columns: Armv8.1-M with Helium.
     Helium = 2,
+    /// Tiles of 4 × 4, column after column: Armv6-M, and Armv7-M without the extension.
+    Columns = 3,
 }
 
 /// Number format of the weights.
@@ -48,6 +50,7 @@ impl Tiles {
         match (weight_type, packing) {
             (WeightType::Int8, Packing::Plain) => Self::Int8Plain,
             (WeightType::Int8, Packing::Dsp) => Self::Int8Dsp,
+            (WeightType::Int8, Packing::Columns) => Self::Int8Columns,
             (WeightType::Int8, Packing::Helium) => Self::Int8Helium,
             (WeightType::Int16, _) => Self::Int16,
             (WeightType::Int4, _) => Self::Int4,

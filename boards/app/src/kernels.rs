@@ -10,7 +10,14 @@ use gatelet::kernels::{Blocks, Row, Tiles, Vectors, gru_after, gru_before, lstm,
 /// On the first difference.
 pub fn compare_kernels() {
     let mut data = Data::new();
-    for tiles in [Tiles::Int8Plain, Tiles::Int8Dsp, Tiles::Int8Helium, Tiles::Int16, Tiles::Int4] {
+    for tiles in [
+        Tiles::Int8Plain,
+        Tiles::Int8Dsp,
+        Tiles::Int8Columns,
+        Tiles::Int8Helium,
+        Tiles::Int16,
+        Tiles::Int4,
+    ] {
         for x in (0..=72).step_by(4) {
             for h in (0..=72).step_by(4) {
                 data.fill();

@@ -183,6 +183,10 @@ fn push_tiles(
                         .flat_map(|c| (weight(pair, c) + 256 * weight(pair + 1, c)).to_le_bytes()),
                 );
             }
+        } else if (weights, packing) == (WeightType::Int8, Packing::Columns) {
+            for c in tile {
+                bytes.extend((0..BLOCK).map(|r| weight(r, c) as u8 ^ if r < 3 { 0x80 } else { 0 }));
+            }
         } else {
             for r in 0..BLOCK {
                 let row: Vec<i16> = tile.clone().map(|c| weight(r, c)).collect();

@@ -83,6 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let packing = match args.target.as_str() {
         "cortex-m4" | "cortex-m7" | "cortex-m33" => Packing::Dsp,
         "cortex-m55" => Packing::Helium,
+        "cortex-m0" | "cortex-m3" => Packing::Columns,
         _ => Packing::Plain,
     };
     let metadata = provenance(&args.model, &args.calib, &calibration.x)?;
