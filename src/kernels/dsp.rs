@@ -9,7 +9,6 @@
 
 use core::arch::global_asm;
 use core::marker::PhantomData;
-use core::mem::MaybeUninit;
 
 pub(super) use super::portable::affine;
 use super::{Row, Tiles};
@@ -18,8 +17,9 @@ use crate::activation::TANH;
 /// Most columns whose even sum `Q` fits 32 bits whatever they hold: 511 × 2^7 × 2^15 < 2^31.
 const MAX_COLUMNS: usize = 508;
 
-/// Tiles in a row in the code, and their size.
-const UNROLLED: usize = 8;
+/// Tiles of `x` and of `h` in a row in the code (inputs are mostly the shorter), and their size.
+const X_UNROLLED: usize = 4;
+const H_UNROLLED: usize = 8;
 const TILE_BYTES: usize = 56;
 
 /// Where the products of two vectors start: `h`, then `x`.
@@ -35,11 +35,11 @@ struct Product {
 }
 
 impl Product {
-    /// `check` is the code behind the unrolled tiles, which ends a round.
-    fn new(v: &[i16], check: *const u8) -> Self {
+    /// `check` is the code behind the `unrolled` tiles, which ends a round.
+    fn new(v: &[i16], check: *const u8, unrolled: usize) -> Self {
         let first = match v.len() / 4 {
             0 => 0,
-            tiles => (tiles - 1) % UNROLLED + 1,
+            tiles => (tiles - 1) % unrolled + 1,
         };
         let entry = check.wrapping_sub(first * TILE_BYTES).addr() | 1;
         Self { start: v.as_ptr(), end: v.as_ptr_range().end, entry }
@@ -53,8 +53,8 @@ impl<'v> Plan<'v> {
         if tiles != Tiles::Int8Dsp || x.len().max(h.len()) > MAX_COLUMNS {
             return None;
         }
-        let x = Product::new(x, &raw const gatelet_affine_dsp_x);
-        let h = Product::new(h, &raw const gatelet_affine_dsp_h);
+        let x = Product::new(x, &raw const gatelet_affine_dsp_x, X_UNROLLED);
+        let h = Product::new(h, &raw const gatelet_affine_dsp_h, H_UNROLLED);
         Some(Self([h, x], PhantomData))
     }
 
@@ -106,8 +106,8 @@ global_asm!(
     .equ FRAME, 80
     .equ Z_END, FRAME + 36
 
-    .macro  tiles
-    .rept   {unrolled}
+    .macro  tiles count
+    .rept   \count
     ldm.w   r1!, {{r2-r5}}
     ldrd    r6, r7, [r0], #8
     smlald  r10, r8, r2, r6
@@ -153,7 +153,7 @@ gatelet_affine_dsp:
     ldm     sp, {{r0, r8-r12, lr}}
     ldr     pc, [sp, #ENTRY]
 .Lx:
-    tiles
+    tiles   {x_unrolled}
 gatelet_affine_dsp_x:
     ldr     r2, [sp, #END]
     cmp     r0, r2
@@ -173,7 +173,7 @@ gatelet_affine_dsp_x:
     ldm     r2, {{r0, r8-r12, lr}}
     ldr     pc, [sp, #32 + H + ENTRY]
 .Lh:
-    tiles
+    tiles   {h_unrolled}
 gatelet_affine_dsp_h:
     ldr     r2, [sp, #32 + H + END]
     cmp     r0, r2
@@ -199,35 +199,26 @@ gatelet_affine_dsp_h:
 .Lzeros:
     .space  24
 "#,
-    unrolled = const UNROLLED,
+    x_unrolled = const X_UNROLLED,
+    h_unrolled = const H_UNROLLED,
 );
 
 #[inline(always)]
-pub(super) fn lstm(z: &[[i32; 4]; 4], c: &mut [i32; 4]) -> [i16; 4] {
-    let mut h = MaybeUninit::uninit();
+pub(super) fn lstm(z: &[[i32; 4]; 4], c: &mut [i32; 4], h: &mut [i16; 4]) {
     // SAFETY: the kernel reads `z` and the table, reads and writes `c`, and writes `h`.
-    unsafe { gatelet_lstm_dsp(z, c, h.as_mut_ptr(), table()) }
-    // SAFETY: written above.
-    unsafe { h.assume_init() }
+    unsafe { gatelet_lstm_dsp(z, c, h, table()) }
 }
 
 #[inline(always)]
-pub(super) fn gru_after(z: &[[i32; 4]; 4], memory: &mut [i32; 4]) -> [i16; 4] {
-    let mut h = MaybeUninit::uninit();
-    // SAFETY: the kernel reads the pre-activations and the table, reads and writes `memory`, and
-    // writes `h`.
-    unsafe { gatelet_gru_after_dsp(z, memory, h.as_mut_ptr(), table()) }
-    // SAFETY: written above.
-    unsafe { h.assume_init() }
+pub(super) fn gru_after(z: &[[i32; 4]; 4], memory: &mut [i32; 4], h: &mut [i16; 4]) {
+    // SAFETY: the kernel reads `z` and the table, reads and writes `memory`, and writes `h`.
+    unsafe { gatelet_gru_after_dsp(z, memory, h, table()) }
 }
 
 #[inline(always)]
-pub(super) fn gru_before(z: &[[i32; 4]; 2], memory: &mut [i32; 4]) -> [i16; 4] {
-    let mut h = MaybeUninit::uninit();
+pub(super) fn gru_before(z: &[[i32; 4]; 2], memory: &mut [i32; 4], h: &mut [i16; 4]) {
     // SAFETY: as in `gru_after`.
-    unsafe { gatelet_gru_before_dsp(z, memory, h.as_mut_ptr(), table()) }
-    // SAFETY: written above.
-    unsafe { h.assume_init() }
+    unsafe { gatelet_gru_before_dsp(z, memory, h, table()) }
 }
 
 /// The entry of tanh(0).

@@ -6,7 +6,6 @@
 
 use core::arch::global_asm;
 use core::marker::PhantomData;
-use core::mem::MaybeUninit;
 
 pub(super) use super::portable::affine;
 use super::{Row, Tiles};
@@ -181,31 +180,21 @@ gatelet_affine_helium:
 );
 
 #[inline(always)]
-pub(super) fn lstm(z: &[[i32; 4]; 4], c: &mut [i32; 4]) -> [i16; 4] {
-    let mut h = MaybeUninit::uninit();
+pub(super) fn lstm(z: &[[i32; 4]; 4], c: &mut [i32; 4], h: &mut [i16; 4]) {
     // SAFETY: the kernel reads `z` and the table, reads and writes `c`, and writes `h`.
-    unsafe { gatelet_lstm_helium(z, c, h.as_mut_ptr(), table()) }
-    // SAFETY: written above.
-    unsafe { h.assume_init() }
+    unsafe { gatelet_lstm_helium(z, c, h, table()) }
 }
 
 #[inline(always)]
-pub(super) fn gru_after(z: &[[i32; 4]; 4], memory: &mut [i32; 4]) -> [i16; 4] {
-    let mut h = MaybeUninit::uninit();
-    // SAFETY: the kernel reads the pre-activations and the table, reads and writes `memory`, and
-    // writes `h`.
-    unsafe { gatelet_gru_after_helium(z, memory, h.as_mut_ptr(), table()) }
-    // SAFETY: written above.
-    unsafe { h.assume_init() }
+pub(super) fn gru_after(z: &[[i32; 4]; 4], memory: &mut [i32; 4], h: &mut [i16; 4]) {
+    // SAFETY: the kernel reads `z` and the table, reads and writes `memory`, and writes `h`.
+    unsafe { gatelet_gru_after_helium(z, memory, h, table()) }
 }
 
 #[inline(always)]
-pub(super) fn gru_before(z: &[[i32; 4]; 2], memory: &mut [i32; 4]) -> [i16; 4] {
-    let mut h = MaybeUninit::uninit();
+pub(super) fn gru_before(z: &[[i32; 4]; 2], memory: &mut [i32; 4], h: &mut [i16; 4]) {
     // SAFETY: as in `gru_after`.
-    unsafe { gatelet_gru_before_helium(z, memory, h.as_mut_ptr(), table()) }
-    // SAFETY: written above.
-    unsafe { h.assume_init() }
+    unsafe { gatelet_gru_before_helium(z, memory, h, table()) }
 }
 
 /// The entry of tanh(0).

@@ -90,33 +90,55 @@ pub type Row = [u8; 8];
 
 /// The two vectors that a layer's blocks are multiplied with, and what follows from them.
 pub struct Vectors<'v> {
-    tiles: Tiles,
-    x: &'v [i16],
-    h: &'v [i16],
     block_bytes: usize,
-    /// `None` if the kernel is not made for `tiles`.
+    plan: Plan<'v>,
+}
+
+enum Plan<'v> {
+    /// The kernel's own, for weights that it is made for.
     #[cfg(any(kernel = "armv6m", kernel = "armv7m", kernel = "dsp", kernel = "helium"))]
-    plan: Option<selected::Plan<'v>>,
+    Prepared(selected::Plan<'v>),
+    Plain(Tiles, &'v [i16], &'v [i16]),
 }
 
 impl<'v> Vectors<'v> {
     /// Lengths are multiples of four. Both are aligned to words, as the weights will be.
     #[inline(always)]
     pub fn new(tiles: Tiles, x: &'v [i16], h: &'v [i16]) -> Self {
-        Self {
-            tiles,
-            x,
-            h,
-            block_bytes: tiles.bytes(x.len()) + tiles.bytes(h.len()),
-            #[cfg(any(kernel = "armv6m", kernel = "armv7m", kernel = "dsp", kernel = "helium"))]
-            plan: selected::Plan::new(tiles, x, h),
-        }
+        let plan = Plan::Plain(tiles, x, h);
+        #[cfg(any(kernel = "armv6m", kernel = "armv7m", kernel = "dsp", kernel = "helium"))]
+        let plan = selected::Plan::new(tiles, x, h).map_or(plan, Plan::Prepared);
+        Self { block_bytes: tiles.bytes(x.len()) + tiles.bytes(h.len()), plan }
     }
 
     /// Bytes of the weights of a block.
     pub const fn block_bytes(&self) -> usize {
         self.block_bytes
     }
+
+    /// `rows`, `weights` and `z` are of the same blocks, at least one.
+    #[inline(always)]
+    fn affine(&self, rows: &[[Row; 4]], weights: &[u8], z: &mut [[i32; 4]]) {
+        match &self.plan {
+            #[cfg(any(kernel = "armv6m", kernel = "armv7m", kernel = "dsp", kernel = "helium"))]
+            Plan::Prepared(plan) => plan.affine(rows, weights, z),
+            Plan::Plain(tiles, x, h) => plain(*tiles, rows, weights, x, h, z),
+        }
+    }
+}
+
+/// Out of line where a prepared plan is the rule, so that it costs no registers there.
+#[cfg_attr(any(kernel = "armv6m", kernel = "armv7m", kernel = "dsp", kernel = "helium"), cold, inline(never))]
+#[cfg_attr(not(any(kernel = "armv6m", kernel = "armv7m", kernel = "dsp", kernel = "helium")), inline(always))]
+fn plain(
+    tiles: Tiles,
+    rows: &[[Row; 4]],
+    weights: &[u8],
+    x: &[i16],
+    h: &[i16],
+    z: &mut [[i32; 4]],
+) {
+    selected::affine(tiles, rows, weights, x, h, z);
 }
 
 /// Blocks of four rows still to come: their records, and their weights, in which the tiles of `x`'s
@@ -145,18 +167,21 @@ impl<'a> Blocks<'a> {
         let rows = self.rows.split_at_checked(z.len());
         let weights = self.weights.split_at_checked(z.len() * v.block_bytes);
         let (Some((rows, more_rows)), Some((weights, more_weights))) = (rows, weights) else {
-            return z.fill([0; 4]);
+            return missing(z);
         };
         (self.rows, self.weights) = (more_rows, more_weights);
         if z.is_empty() {
             return;
         }
-        #[cfg(any(kernel = "armv6m", kernel = "armv7m", kernel = "dsp", kernel = "helium"))]
-        if let Some(plan) = &v.plan {
-            return plan.affine(rows, weights, z);
-        }
-        selected::affine(v.tiles, rows, weights, v.x, v.h, z);
+        v.affine(rows, weights, z);
     }
+}
+
+/// Out of line, as it never happens.
+#[cold]
+#[inline(never)]
+fn missing(z: &mut [[i32; 4]]) {
+    z.fill([0; 4]);
 }
 
 /// Groups of four units that [`lstm`] is best given together. On the host, eight hide the latencies
@@ -176,7 +201,7 @@ pub fn lstm(z: &[[[i32; 4]; 4]], c: &mut [[i32; 4]], h: &mut [[i16; 4]]) {
     x86_64::lstm(z, c, h);
     #[cfg(not(kernel = "x86_64"))]
     for ((z, c), h) in z.iter().zip(c).zip(h) {
-        *h = selected::lstm(z, c);
+        selected::lstm(z, c, h);
     }
 }
 
@@ -187,8 +212,8 @@ pub fn lstm(z: &[[[i32; 4]; 4]], c: &mut [[i32; 4]], h: &mut [[i16; 4]]) {
 /// n = n_x + sigmoid(r)·n_h
 /// ```
 #[inline(always)]
-pub fn gru_after(z: &[[i32; 4]; 4], memory: &mut [i32; 4]) -> [i16; 4] {
-    selected::gru_after(z, memory)
+pub fn gru_after(z: &[[i32; 4]; 4], memory: &mut [i32; 4], h: &mut [i16; 4]) {
+    selected::gru_after(z, memory, h);
 }
 
 /// Four units of a GRU from the pre-activations `z n`:
@@ -199,8 +224,8 @@ pub fn gru_after(z: &[[i32; 4]; 4], memory: &mut [i32; 4]) -> [i16; 4] {
 ///
 /// `memory` is `h` with [`MEMORY_BITS`](crate::fixed::MEMORY_BITS) and less than 2 in magnitude.
 #[inline(always)]
-pub fn gru_before(z: &[[i32; 4]; 2], memory: &mut [i32; 4]) -> [i16; 4] {
-    selected::gru_before(z, memory)
+pub fn gru_before(z: &[[i32; 4]; 2], memory: &mut [i32; 4], h: &mut [i16; 4]) {
+    selected::gru_before(z, memory, h);
 }
 
 /// `sigmoid(r)·h` of four units.

@@ -123,31 +123,31 @@ fn add_tiles<const BYTES: usize, const COLUMNS: usize>(
     }
 }
 
-/// [`lstm`](super::lstm) of any core.
-pub fn lstm([i, f, g, o]: &[[i32; 4]; 4], c: &mut [i32; 4]) -> [i16; 4] {
-    array::from_fn(|unit| {
+/// [`lstm`](super::lstm) of any core, one group.
+pub fn lstm([i, f, g, o]: &[[i32; 4]; 4], c: &mut [i32; 4], h: &mut [i16; 4]) {
+    for unit in 0..4 {
         let (i, f) = (sigmoid(i[unit]), sigmoid(f[unit]));
         let (g, o) = (tanh(g[unit]), sigmoid(o[unit]));
         // i·g has 16 + 15 fractional bits and fits: |g| < 2^15.
         let new = gated(c[unit], f).wrapping_add(round_shift(i * g, 31 - CELL_BITS));
         c[unit] = saturate_cell(new);
-        round_shift(o * tanh_cell(c[unit]), 16) as i16
-    })
+        h[unit] = round_shift(o * tanh_cell(c[unit]), 16) as i16;
+    }
 }
 
 /// [`gru_after`](super::gru_after) of any core.
-pub fn gru_after([z, r, n_x, n_h]: &[[i32; 4]; 4], memory: &mut [i32; 4]) -> [i16; 4] {
+pub fn gru_after([z, r, n_x, n_h]: &[[i32; 4]; 4], memory: &mut [i32; 4], h: &mut [i16; 4]) {
     let n = array::from_fn(|unit| n_x[unit].wrapping_add(gated(n_h[unit], sigmoid(r[unit]))));
-    gru_before(&[*z, n], memory)
+    gru_before(&[*z, n], memory, h);
 }
 
 /// [`gru_before`](super::gru_before) of any core.
-pub fn gru_before([z, n]: &[[i32; 4]; 2], memory: &mut [i32; 4]) -> [i16; 4] {
-    array::from_fn(|unit| {
+pub fn gru_before([z, n]: &[[i32; 4]; 2], memory: &mut [i32; 4], h: &mut [i16; 4]) {
+    for unit in 0..4 {
         let (z, n) = (sigmoid(z[unit]), tanh(n[unit]));
         // (1 − z)·n has 16 + 15 fractional bits and fits: |n| < 2^15.
         let new = round_shift((GATE_ONE - z) * n, 31 - MEMORY_BITS);
         memory[unit] = gated(memory[unit], z).wrapping_add(new);
-        saturate_i16(round_shift(memory[unit], MEMORY_BITS - 15))
-    })
+        h[unit] = saturate_i16(round_shift(memory[unit], MEMORY_BITS - 15));
+    }
 }

@@ -72,28 +72,28 @@ pub(super) fn lstm(z: &[[[i32; 4]; 4]], c: &mut [[i32; 4]], h: &mut [[i16; 4]]) 
         unsafe { lstm_avx2(z, c, h) }
     } else {
         for ((z, c), h) in z.iter().zip(c).zip(h) {
-            *h = portable::lstm(z, c);
+            portable::lstm(z, c, h);
         }
     }
 }
 
 #[inline(always)]
-pub(super) fn gru_after(z: &[[i32; 4]; 4], memory: &mut [i32; 4]) -> [i16; 4] {
+pub(super) fn gru_after(z: &[[i32; 4]; 4], memory: &mut [i32; 4], h: &mut [i16; 4]) {
     if has_avx2() {
         // SAFETY: the core has AVX2.
-        unsafe { gru_after_avx2(z, memory) }
+        *h = unsafe { gru_after_avx2(z, memory) };
     } else {
-        portable::gru_after(z, memory)
+        portable::gru_after(z, memory, h);
     }
 }
 
 #[inline(always)]
-pub(super) fn gru_before(z: &[[i32; 4]; 2], memory: &mut [i32; 4]) -> [i16; 4] {
+pub(super) fn gru_before(z: &[[i32; 4]; 2], memory: &mut [i32; 4], h: &mut [i16; 4]) {
     if has_avx2() {
         // SAFETY: the core has AVX2.
-        unsafe { gru_before_avx2(z, memory) }
+        *h = unsafe { gru_before_avx2(z, memory) };
     } else {
-        portable::gru_before(z, memory)
+        portable::gru_before(z, memory, h);
     }
 }
 

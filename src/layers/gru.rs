@@ -31,7 +31,7 @@ pub(super) fn step_after<'m>(
         blocks.next(&both, &mut z[..2]);
         blocks.next(&of_x, &mut z[2..3]);
         blocks.next(&of_h, &mut z[3..]);
-        *h_new = kernels::gru_after(&z, m);
+        kernels::gru_after(&z, m, h_new);
     }
     commit(h, h_new);
     h
@@ -58,7 +58,7 @@ pub(super) fn step_before<'m>(
     for (m, h_new) in memory.as_chunks_mut::<4>().0.iter_mut().zip(h_new.as_chunks_mut::<4>().0) {
         blocks.next(&both, &mut z[..1]);
         blocks.next(&after_reset, &mut z[1..]);
-        *h_new = kernels::gru_before(&z, m);
+        kernels::gru_before(&z, m, h_new);
     }
     commit(h, h_new);
     h

@@ -128,23 +128,28 @@ impl Data {
             (self.pick(kind & 16 == 0, corners) >> ((kind >> 5) % 8)).clamp(-CELL_MAX, CELL_MAX)
         });
 
+        let groups = [z, [z[1], z[2], z[3], z[0]], [z[2], z[3], z[0], z[1]]];
+        let memories = [memory, memory.map(|c| -c), memory];
+        let (mut c, mut h) = (memories, [[0; 4]; 3]);
+        let (mut expected_c, mut expected_h) = (c, h);
+        lstm(&groups, &mut c, &mut h);
+        for k in 0..3 {
+            portable::lstm(&groups[k], &mut expected_c[k], &mut expected_h[k]);
+        }
+        assert_eq!((c, h), (expected_c, expected_h), "lstm of {groups:?}, {memories:?}");
+
         type Memory = [i32; 4];
         let same = |name: &str,
-                    selected: &dyn Fn(&mut Memory) -> [i16; 4],
-                    portable: &dyn Fn(&mut Memory) -> [i16; 4]| {
-            let (mut m, mut expected) = (memory, memory);
-            let (h, expected_h) = (selected(&mut m), portable(&mut expected));
-            assert_eq!((m, h), (expected, expected_h), "{name} of {z:?}, {memory:?}");
+                    selected: &dyn Fn(&mut Memory, &mut [i16; 4]),
+                    portable: &dyn Fn(&mut Memory, &mut [i16; 4])| {
+            let (mut m, mut h) = (memory, [0; 4]);
+            let (mut expected_m, mut expected_h) = (m, h);
+            selected(&mut m, &mut h);
+            portable(&mut expected_m, &mut expected_h);
+            assert_eq!((m, h), (expected_m, expected_h), "{name} of {z:?}, {memory:?}");
         };
-        let [i, f, g, o] = z;
-        let groups = [z, [f, g, o, i], [g, o, i, f]];
-        let (mut c, mut h) = ([memory, memory.map(|c| -c), memory], [[0; 4]; 3]);
-        let mut expected = c;
-        lstm(&groups, &mut c, &mut h);
-        let expected_h = [0, 1, 2].map(|k| portable::lstm(&groups[k], &mut expected[k]));
-        assert_eq!((c, h), (expected, expected_h), "lstm of {groups:?}, {memory:?}");
-        same("gru_after", &|m| gru_after(&z, m), &|m| portable::gru_after(&z, m));
-        let z = [i, f];
-        same("gru_before", &|m| gru_before(&z, m), &|m| portable::gru_before(&z, m));
+        same("gru_after", &|m, h| gru_after(&z, m, h), &|m, h| portable::gru_after(&z, m, h));
+        let z = [z[0], z[1]];
+        same("gru_before", &|m, h| gru_before(&z, m, h), &|m, h| portable::gru_before(&z, m, h));
     }
 }
