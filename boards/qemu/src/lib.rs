@@ -29,14 +29,16 @@ pub use riscv_rt::entry;
 macro_rules! firmware {
     ($net:ident) => {
         impl $crate::Network<{ $net::INPUTS }, { $net::OUTPUTS }> for $net {
-            // A symbol of its own, so that the host can tell the size.
+            // Functions of their own, so that the host can tell what is the engine's.
             #[inline(never)]
             fn step(&mut self, x: &[i16; $net::INPUTS]) -> &[i16; $net::OUTPUTS] {
                 self.step(x)
             }
+            #[inline(never)]
             fn state(&self) -> &[u32] {
                 self.state()
             }
+            #[inline(never)]
             fn reset(&mut self) {
                 self.reset();
             }

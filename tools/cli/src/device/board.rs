@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use gatelet::{LayerKind, Model};
 
-use super::elf;
+use super::elf::Elf;
 
 /// Every board. Its crate is the folder of that name in the repository's `boards`.
 pub const BOARDS: [&str; 7] =
@@ -35,8 +35,7 @@ pub struct Board {
 /// A board's firmware with a blob inside. While it lives, no other takes its place.
 pub(super) struct Firmware {
     path: PathBuf,
-    /// Bytes of the engine's code and tables.
-    pub(super) engine_bytes: u64,
+    pub(super) elf: Elf,
     _lock: File,
 }
 
@@ -109,7 +108,7 @@ impl Board {
 
         let path = folder.join(&self.target).join("release").join(format!("gatelet-{}", self.name));
         let elf = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(Firmware { path, engine_bytes: elf::engine_bytes(&elf)?, _lock: lock })
+        Ok(Firmware { path, elf: Elf::parse(&elf)?, _lock: lock })
     }
 
     /// Runs the firmware on `input` in QEMU and returns what it answered.

@@ -1,39 +1,134 @@
-//! The engine's share of a firmware.
+//! What a linked firmware tells: the engine's share of it, and whether the engine can panic.
 
-use anyhow::{Context, Result};
-use object::{Object, ObjectSymbol, Symbol, SymbolKind};
+use std::collections::{HashMap, VecDeque};
 
-/// Bytes of the engine in `.text` and `.rodata`, read off the symbols: its functions, tables and
-/// assembly kernels and the methods of the model's type, but not the blob.
-pub(super) fn engine_bytes(elf: &[u8]) -> Result<u64> {
-    let elf = object::File::parse(elf).context("the firmware is not an ELF file")?;
-    let mut symbols: Vec<_> = elf
-        .symbols()
-        .filter(|symbol| symbol.is_definition() && symbol.section_index().is_some())
-        .collect();
-    symbols.sort_by_key(|symbol| (symbol.section_index().map(|section| section.0), start(symbol)));
-    let sizes = symbols.iter().enumerate().filter_map(|(index, symbol)| {
+use anyhow::{Context, Result, ensure};
+use object::{Object, ObjectSection, ObjectSymbol, RelocationTarget, SectionKind, SymbolKind};
+
+/// A firmware's symbols and which of them refer to which.
+pub(super) struct Elf {
+    /// By section and address.
+    symbols: Vec<Symbol>,
+    /// Code by index in `symbols`: what it calls, jumps to or takes the address of.
+    references: HashMap<usize, Vec<usize>>,
+}
+
+struct Symbol {
+    section: usize,
+    start: u64,
+    size: u64,
+    kind: SymbolKind,
+    /// Demangled, without the hash.
+    name: String,
+}
+
+impl Elf {
+    /// Reads a firmware, linked with `--emit-relocs`.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self> {
+        let file = object::File::parse(bytes).context("the firmware is not an ELF file")?;
+        let symbols = symbols(&file);
+        let at = |section, address| {
+            let behind = symbols.partition_point(|s| (s.section, s.start) <= (section, address));
+            let (before, _) = symbols.split_at(behind);
+            before.iter().rposition(|s| s.section == section && address < s.start + s.size)
+        };
+        let mut references: HashMap<usize, Vec<usize>> = HashMap::new();
+        for section in file.sections().filter(|section| section.kind() == SectionKind::Text) {
+            for (address, relocation) in section.relocations() {
+                let RelocationTarget::Symbol(target) = relocation.target() else { continue };
+                let Ok(target) = file.symbol_by_index(target) else { continue };
+                let Some(target_section) = target.section_index() else { continue };
+                // An addend that is not in the record is in the code, and 0 in calls.
+                let target = target.address().wrapping_add_signed(relocation.addend());
+                let from = at(section.index().0, address);
+                if let (Some(from), Some(to)) = (from, at(target_section.0, even(target))) {
+                    references.entry(from).or_default().push(to);
+                }
+            }
+        }
+        Ok(Self { symbols, references })
+    }
+
+    /// Bytes of the engine in `.text` and `.rodata`: its functions, tables and assembly kernels and
+    /// the methods of the model's type, but not the blob.
+    pub(super) fn engine_bytes(&self) -> u64 {
+        let engine = self.symbols.iter().filter(|symbol| is_engine(&symbol.name, symbol.kind));
+        engine.map(|symbol| symbol.size).sum()
+    }
+
+    /// How the engine can come to panic, if it can: names of functions, each calling the next.
+    ///
+    /// # Errors
+    /// If not even the panics of the boards' own code are found.
+    pub(super) fn panic_path(&self) -> Result<Option<Vec<String>>> {
+        let planted = self.path(|symbol| symbol.name == "gatelet_qemu::run");
+        ensure!(planted.is_some(), "the firmware does not tell its calls: link with --emit-relocs");
+        Ok(self.path(|symbol| is_engine(&symbol.name, symbol.kind)))
+    }
+
+    /// A shortest path from code that is `start` to the panic handler.
+    fn path(&self, start: impl Fn(&Symbol) -> bool) -> Option<Vec<String>> {
+        let code = |&index: &usize| self.symbols[index].kind == SymbolKind::Text;
+        let mut queue: VecDeque<usize> =
+            (0..self.symbols.len()).filter(code).filter(|&i| start(&self.symbols[i])).collect();
+        let mut callers: HashMap<usize, Option<usize>> =
+            queue.iter().map(|&index| (index, None)).collect();
+        while let Some(from) = queue.pop_front() {
+            if self.symbols[from].name.ends_with("rust_begin_unwind") {
+                let path = std::iter::successors(Some(from), |index| callers[index]);
+                let mut path: Vec<_> = path.map(|i| self.symbols[i].name.clone()).collect();
+                path.reverse();
+                return Some(path);
+            }
+            for &to in self.references.get(&from).into_iter().flatten().filter(|to| code(to)) {
+                callers.entry(to).or_insert_with(|| {
+                    queue.push_back(to);
+                    Some(from)
+                });
+            }
+        }
+        None
+    }
+}
+
+/// Named functions and objects, by section and address.
+fn symbols(file: &object::File<'_>) -> Vec<Symbol> {
+    let symbol = |symbol: object::Symbol<'_, '_>| {
         let name = symbol.name().ok()?;
         // The compiler's jump tables are named after their function.
         let name = name.strip_prefix(".Lswitch.table.").unwrap_or(name);
-        let name = format!("{:#}", rustc_demangle::demangle(name));
-        if !is_engine(&name, symbol.kind()) {
-            return None;
-        }
-        // What assembly left without a size ends where the next symbol starts.
-        let next = symbols[index..].iter().find(|next| start(next) > start(symbol));
-        let gap = next.filter(|next| next.section_index() == symbol.section_index());
-        Some(match (symbol.size(), gap) {
-            (0, Some(next)) => start(next) - start(symbol),
-            (size, _) => size,
+        Some(Symbol {
+            section: symbol.section_index()?.0,
+            start: even(symbol.address()),
+            size: symbol.size(),
+            kind: symbol.kind(),
+            name: format!("{:#}", rustc_demangle::demangle(name)),
         })
-    });
-    Ok(sizes.sum())
+    };
+    // Assembly's functions may have no type, but they are global; local labels are neither.
+    let named = |symbol: &object::Symbol<'_, '_>| {
+        symbol.is_definition()
+            && (symbol.is_global() || matches!(symbol.kind(), SymbolKind::Text | SymbolKind::Data))
+    };
+    let mut symbols: Vec<_> = file.symbols().filter(named).filter_map(symbol).collect();
+    symbols.sort_by_key(|symbol| (symbol.section, symbol.start));
+    // What assembly left without a size ends where the next symbol starts.
+    for index in 0..symbols.len() {
+        let Symbol { section, start, .. } = symbols[index];
+        let next =
+            symbols[index..].iter().find(|next| (next.section, next.start) > (section, start));
+        if symbols[index].size == 0
+            && let Some(next) = next.filter(|next| next.section == section)
+        {
+            symbols[index].size = next.start - start;
+        }
+    }
+    symbols
 }
 
-/// Where a symbol starts: bit 0 of a function's address says that it is Thumb code.
-fn start(symbol: &Symbol<'_, '_>) -> u64 {
-    symbol.address() & !1
+/// The address without bit 0, which says of a function that it is Thumb code.
+fn even(address: u64) -> u64 {
+    address & !1
 }
 
 fn is_engine(name: &str, kind: SymbolKind) -> bool {

@@ -35,6 +35,9 @@ pub struct Report {
     /// First sample and step that differ from the host's.
     #[serde(skip)]
     pub first_difference: Option<(usize, usize)>,
+    /// How the engine can come to panic, if it can: names of functions, each calling the next.
+    #[serde(skip)]
+    pub panic_path: Option<Vec<String>>,
 }
 
 /// Runs the blob in the file `blob`, which is `model`, on `board`. A sample is its quantized steps,
@@ -53,11 +56,12 @@ pub fn run(board: &Board, blob: &Path, model: Model<'_>, samples: &[Vec<i16>]) -
         samples: samples.len(),
         bit_exact: true,
         instructions_per_step: 0,
-        engine_text_bytes: firmware.engine_bytes,
+        engine_text_bytes: firmware.elf.engine_bytes(),
         ram_bytes: 4 * model.memory_words(),
         stack_bytes: 0,
         least_instructions: u32::MAX,
         first_difference: None,
+        panic_path: firmware.elf.panic_path()?,
     };
     let mut records = answer.chunks(2 * model.outputs() + 4 * host.state().len() + 8);
     for (sample, x) in samples.iter().enumerate() {
