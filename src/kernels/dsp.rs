@@ -221,6 +221,16 @@ pub(super) fn gru_before(z: &[[i32; 4]; 2], memory: &mut [i32; 4], h: &mut [i16;
     unsafe { gatelet_gru_before_dsp(z, memory, h, table()) }
 }
 
+#[inline(always)]
+pub(super) fn tanh(z: &[[i32; 4]], y: &mut [[i16; 4]]) {
+    debug_assert!(z.len() == y.len());
+    if !z.is_empty() {
+        let y = y.as_mut_ptr_range();
+        // SAFETY: the kernel writes all of `y` and reads as many of `z`, and the table.
+        unsafe { gatelet_tanh_dsp(z.as_ptr(), y.start, y.end, table()) }
+    }
+}
+
 /// The entry of tanh(0).
 fn table() -> *const i16 {
     &TANH[TANH.len() / 2]
@@ -230,6 +240,7 @@ type Four = [i32; 4];
 
 unsafe extern "C" {
     fn gatelet_lstm_dsp(z: *const [Four; 4], c: *mut Four, h: *mut [i16; 4], table: *const i16);
+    fn gatelet_tanh_dsp(z: *const Four, y: *mut [i16; 4], y_end: *mut [i16; 4], table: *const i16);
     fn gatelet_gru_after_dsp(
         z: *const [Four; 4],
         memory: *mut Four,
@@ -441,5 +452,30 @@ gatelet_gru_before_dsp:
     pop     {{r2}}
     stm     r2, {{r4, r5}}
     pop     {{r4-r11, pc}}
+
+    @ Registers: r0 z; r1 y; r10 its end.
+    .section .text.gatelet_tanh_dsp, "ax"
+    .global gatelet_tanh_dsp
+    .type   gatelet_tanh_dsp, %function
+    .thumb_func
+    .balign 4
+gatelet_tanh_dsp:
+    push    {{r4-r10, lr}}
+    mov     r10, r2
+    movw    r8, #65535
+    mov     r9, #1 << 10
+    mov     r2, #1 << 22
+.Ltanh:
+    ldm     r0!, {{r4-r7}}
+    tanh    r4, 10
+    tanh    r5, 10
+    tanh    r6, 10
+    tanh    r7, 10
+    pkhbt   r4, r4, r5, lsl #16
+    pkhbt   r5, r6, r7, lsl #16
+    stm     r1!, {{r4, r5}}
+    cmp     r1, r10
+    bne     .Ltanh
+    pop     {{r4-r10, pc}}
 "#
 );

@@ -197,6 +197,16 @@ pub(super) fn gru_before(z: &[[i32; 4]; 2], memory: &mut [i32; 4], h: &mut [i16;
     unsafe { gatelet_gru_before_helium(z, memory, h, table()) }
 }
 
+#[inline(always)]
+pub(super) fn tanh(z: &[[i32; 4]], y: &mut [[i16; 4]]) {
+    debug_assert!(z.len() == y.len());
+    if !z.is_empty() {
+        let y = y.as_mut_ptr_range();
+        // SAFETY: the kernel writes all of `y` and reads as many of `z`, and the table.
+        unsafe { gatelet_tanh_helium(z.as_ptr(), y.start, y.end, table()) }
+    }
+}
+
 /// The entry of tanh(0).
 fn table() -> *const i16 {
     &TANH[TANH.len() / 2]
@@ -206,6 +216,12 @@ type Four = [i32; 4];
 
 unsafe extern "C" {
     fn gatelet_lstm_helium(z: *const [Four; 4], c: *mut Four, h: *mut [i16; 4], table: *const i16);
+    fn gatelet_tanh_helium(
+        z: *const Four,
+        y: *mut [i16; 4],
+        y_end: *mut [i16; 4],
+        table: *const i16,
+    );
     fn gatelet_gru_after_helium(
         z: *const [Four; 4],
         memory: *mut Four,
@@ -352,5 +368,24 @@ gatelet_gru_before_helium:
     vmax.s32 q4, q4, q6
     vstrh.32 q4, [r2]
     leave
+
+    @ Registers: r0 z; r1 y; r2 its end.
+    .section .text.gatelet_tanh_helium, "ax"
+    .global gatelet_tanh_helium
+    .type   gatelet_tanh_helium, %function
+    .thumb_func
+    .balign 4
+gatelet_tanh_helium:
+    push    {{r7, lr}}
+    add     r12, r3, #2
+    sub     r2, r2, r1
+    lsr     r2, r2, #3
+    dls     lr, r2
+.Ltanh:
+    vldrw.32 q0, [r0], #16
+    tanh    q0, 12
+    vstrh.32 q0, [r1], #8
+    le      lr, .Ltanh
+    pop     {{r7, pc}}
 "#
 );

@@ -3,7 +3,7 @@
 //! [`Blocks::next`] gives the pre-activations of blocks of four rows, [`lstm`], [`gru_after`] and
 //! [`gru_before`] what four units make of theirs. `portable.rs` defines the answer for every layout
 //! of weights; a file per architecture gives the same bits faster for the layout made for it, and
-//! leaves the others to the portable one.
+//! leaves the others to the portable one. All arrays are aligned to words.
 
 #[cfg(kernel = "armv6m")]
 mod armv6m;
@@ -102,7 +102,7 @@ enum Plan<'v> {
 }
 
 impl<'v> Vectors<'v> {
-    /// Lengths are multiples of four. Both are aligned to words, as the weights will be.
+    /// Lengths are multiples of four.
     #[inline(always)]
     pub fn new(tiles: Tiles, x: &'v [i16], h: &'v [i16]) -> Self {
         let plan = Plan::Plain(tiles, x, h);
@@ -128,8 +128,15 @@ impl<'v> Vectors<'v> {
 }
 
 /// Out of line where a prepared plan is the rule, so that it costs no registers there.
-#[cfg_attr(any(kernel = "armv6m", kernel = "armv7m", kernel = "dsp", kernel = "helium"), cold, inline(never))]
-#[cfg_attr(not(any(kernel = "armv6m", kernel = "armv7m", kernel = "dsp", kernel = "helium")), inline(always))]
+#[cfg_attr(
+    any(kernel = "armv6m", kernel = "armv7m", kernel = "dsp", kernel = "helium"),
+    cold,
+    inline(never)
+)]
+#[cfg_attr(
+    not(any(kernel = "armv6m", kernel = "armv7m", kernel = "dsp", kernel = "helium")),
+    inline(always)
+)]
 fn plain(
     tiles: Tiles,
     rows: &[[Row; 4]],
@@ -226,6 +233,15 @@ pub fn gru_after(z: &[[i32; 4]; 4], memory: &mut [i32; 4], h: &mut [i16; 4]) {
 #[inline(always)]
 pub fn gru_before(z: &[[i32; 4]; 2], memory: &mut [i32; 4], h: &mut [i16; 4]) {
     selected::gru_before(z, memory, h);
+}
+
+/// `tanh` of pre-activations, into as many outputs in Q0.15.
+#[inline(always)]
+pub fn tanh(z: &[[i32; 4]], y: &mut [[i16; 4]]) {
+    #[cfg(any(kernel = "dsp", kernel = "helium"))]
+    selected::tanh(z, y);
+    #[cfg(not(any(kernel = "dsp", kernel = "helium")))]
+    portable::tanh(z, y);
 }
 
 /// `sigmoid(r)·h` of four units.

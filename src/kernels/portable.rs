@@ -3,7 +3,7 @@
 use core::array;
 
 use super::{GROUP, Row, Tiles};
-use crate::activation::{sigmoid, tanh, tanh_cell};
+use crate::activation::{self, sigmoid, tanh_cell};
 use crate::fixed::{
     CELL_BITS, GATE_ONE, MEMORY_BITS, gated, round_shift, saturate_cell, saturate_i16, scale,
 };
@@ -127,7 +127,7 @@ fn add_tiles<const BYTES: usize, const COLUMNS: usize>(
 pub fn lstm([i, f, g, o]: &[[i32; 4]; 4], c: &mut [i32; 4], h: &mut [i16; 4]) {
     for unit in 0..4 {
         let (i, f) = (sigmoid(i[unit]), sigmoid(f[unit]));
-        let (g, o) = (tanh(g[unit]), sigmoid(o[unit]));
+        let (g, o) = (activation::tanh(g[unit]), sigmoid(o[unit]));
         // i·g has 16 + 15 fractional bits and fits: |g| < 2^15.
         let new = gated(c[unit], f).wrapping_add(round_shift(i * g, 31 - CELL_BITS));
         c[unit] = saturate_cell(new);
@@ -144,10 +144,17 @@ pub fn gru_after([z, r, n_x, n_h]: &[[i32; 4]; 4], memory: &mut [i32; 4], h: &mu
 /// [`gru_before`](super::gru_before) of any core.
 pub fn gru_before([z, n]: &[[i32; 4]; 2], memory: &mut [i32; 4], h: &mut [i16; 4]) {
     for unit in 0..4 {
-        let (z, n) = (sigmoid(z[unit]), tanh(n[unit]));
+        let (z, n) = (sigmoid(z[unit]), activation::tanh(n[unit]));
         // (1 − z)·n has 16 + 15 fractional bits and fits: |n| < 2^15.
         let new = round_shift((GATE_ONE - z) * n, 31 - MEMORY_BITS);
         memory[unit] = gated(memory[unit], z).wrapping_add(new);
         h[unit] = saturate_i16(round_shift(memory[unit], MEMORY_BITS - 15));
+    }
+}
+
+/// [`tanh`](super::tanh) of any core.
+pub fn tanh(z: &[[i32; 4]], y: &mut [[i16; 4]]) {
+    for (y, z) in y.as_flattened_mut().iter_mut().zip(z.as_flattened()) {
+        *y = activation::tanh(*z) as i16;
     }
 }

@@ -9,10 +9,10 @@ mod lstm;
 #[cfg(feature = "rnn")]
 mod rnn;
 
-use crate::activation::{sigmoid, tanh};
+use crate::activation::sigmoid;
 use crate::blob::format::BLOCK;
 use crate::fixed::{positive, round_shift, saturate_i16};
-use crate::kernels::{Blocks, Row, Tiles, Vectors};
+use crate::kernels::{self, Blocks, Row, Tiles, Vectors};
 
 /// How 8-bit weights are laid out inside a block. Any packing gives the same result on every target;
 /// each is fastest on the cores it is named for.
@@ -261,20 +261,21 @@ impl Blocks<'_> {
         for y in y.chunks_mut(z.len()) {
             let z = &mut z[..y.len()];
             self.next(v, z);
-            let pairs = y.as_flattened_mut().iter_mut().zip(z.as_flattened());
             match activation {
-                Activation::Sigmoid => {
-                    pairs.for_each(|(y, z)| *y = saturate_i16(round_shift(sigmoid(*z), 1)))
+                Activation::Sigmoid => map(z, y, |z| round_shift(sigmoid(z), 1)),
+                Activation::Tanh => kernels::tanh(z, y),
+                Activation::Relu => map(z, y, |z| round_shift(positive(z), layer.shift as u32)),
+                Activation::Linear | Activation::Softmax => {
+                    map(z, y, |z| round_shift(z, layer.shift as u32));
                 }
-                Activation::Tanh => pairs.for_each(|(y, z)| *y = tanh(*z) as i16),
-                Activation::Relu => pairs.for_each(|(y, z)| {
-                    *y = saturate_i16(round_shift(positive(*z), layer.shift as u32));
-                }),
-                Activation::Linear | Activation::Softmax => pairs.for_each(|(y, z)| {
-                    *y = saturate_i16(round_shift(*z, layer.shift as u32));
-                }),
             }
         }
+    }
+}
+
+fn map(z: &[[i32; BLOCK]], y: &mut [[i16; BLOCK]], f: impl Fn(i32) -> i32) {
+    for (y, z) in y.as_flattened_mut().iter_mut().zip(z.as_flattened()) {
+        *y = saturate_i16(f(*z));
     }
 }
 

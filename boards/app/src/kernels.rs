@@ -1,7 +1,7 @@
 //! The kernels that the engine selected for this core against the portable ones, bit for bit.
 
 use gatelet::fixed::CELL_MAX;
-use gatelet::kernels::{Blocks, Row, Tiles, Vectors, gru_after, gru_before, lstm, portable};
+use gatelet::kernels::{Blocks, Row, Tiles, Vectors, gru_after, gru_before, lstm, portable, tanh};
 
 /// Compares all kernels on everything that changes their course: every remainder of columns, every
 /// number of blocks, numbers from everywhere and the largest of either sign.
@@ -48,6 +48,10 @@ struct Data {
     rows: [[Row; 4]; 4],
     random: u32,
 }
+
+/// Aligned as the engine's outputs are.
+#[repr(align(4))]
+struct Words<T>(T);
 
 impl Data {
     fn new() -> Self {
@@ -130,23 +134,29 @@ impl Data {
 
         let groups = [z, [z[1], z[2], z[3], z[0]], [z[2], z[3], z[0], z[1]]];
         let memories = [memory, memory.map(|c| -c), memory];
-        let (mut c, mut h) = (memories, [[0; 4]; 3]);
-        let (mut expected_c, mut expected_h) = (c, h);
-        lstm(&groups, &mut c, &mut h);
+        let (mut c, mut h) = (memories, Words([[0; 4]; 3]));
+        let (mut expected_c, mut expected_h) = (c, h.0);
+        lstm(&groups, &mut c, &mut h.0);
         for k in 0..3 {
             portable::lstm(&groups[k], &mut expected_c[k], &mut expected_h[k]);
         }
-        assert_eq!((c, h), (expected_c, expected_h), "lstm of {groups:?}, {memories:?}");
+        assert_eq!((c, h.0), (expected_c, expected_h), "lstm of {groups:?}, {memories:?}");
+
+        let (mut y, mut expected_y) = (Words([[0; 4]; 4]), [[0; 4]; 4]);
+        let blocks = 1 + (kind >> 16) as usize % 4;
+        tanh(&z[..blocks], &mut y.0[..blocks]);
+        portable::tanh(&z[..blocks], &mut expected_y[..blocks]);
+        assert_eq!(y.0, expected_y, "tanh of {z:?}");
 
         type Memory = [i32; 4];
         let same = |name: &str,
                     selected: &dyn Fn(&mut Memory, &mut [i16; 4]),
                     portable: &dyn Fn(&mut Memory, &mut [i16; 4])| {
-            let (mut m, mut h) = (memory, [0; 4]);
-            let (mut expected_m, mut expected_h) = (m, h);
-            selected(&mut m, &mut h);
+            let (mut m, mut h) = (memory, Words([0; 4]));
+            let (mut expected_m, mut expected_h) = (m, h.0);
+            selected(&mut m, &mut h.0);
             portable(&mut expected_m, &mut expected_h);
-            assert_eq!((m, h), (expected_m, expected_h), "{name} of {z:?}, {memory:?}");
+            assert_eq!((m, h.0), (expected_m, expected_h), "{name} of {z:?}, {memory:?}");
         };
         same("gru_after", &|m, h| gru_after(&z, m, h), &|m, h| portable::gru_after(&z, m, h));
         let z = [z[0], z[1]];
