@@ -151,12 +151,12 @@ impl<'a> Blob<'a> {
         let Some(kind) = kind(self.u8(at + layer::KIND), self.u8(at + layer::VARIANT)) else {
             refuse!("kind");
         };
-        if let Some(feature) = missing_feature(kind) {
-            return Err(Error::Feature { layer: index as u8, feature });
-        }
         let Some(weight_type) = weight_type(self.u8(at + layer::WEIGHTS)) else {
             refuse!("weights");
         };
+        if let Some(feature) = missing_feature(kind, weight_type) {
+            return Err(Error::Feature { layer: index as u8, feature });
+        }
         let Some(packing) = self.packing() else {
             return Err(Error::Header { field: "packing" });
         };
@@ -325,11 +325,13 @@ impl LayerKind {
     }
 }
 
-const fn missing_feature(kind: LayerKind) -> Option<&'static str> {
-    match kind {
-        LayerKind::Rnn(_) if !cfg!(feature = "rnn") => Some("rnn"),
-        LayerKind::Lstm if !cfg!(feature = "lstm") => Some("lstm"),
-        LayerKind::Gru { .. } if !cfg!(feature = "gru") => Some("gru"),
+const fn missing_feature(kind: LayerKind, weight_type: WeightType) -> Option<&'static str> {
+    match (kind, weight_type) {
+        (LayerKind::Rnn(_), _) if !cfg!(feature = "rnn") => Some("rnn"),
+        (LayerKind::Lstm, _) if !cfg!(feature = "lstm") => Some("lstm"),
+        (LayerKind::Gru { .. }, _) if !cfg!(feature = "gru") => Some("gru"),
+        (_, WeightType::Int16) if !cfg!(feature = "int16") => Some("int16"),
+        (_, WeightType::Int4) if !cfg!(feature = "int4") => Some("int4"),
         _ => None,
     }
 }

@@ -1,5 +1,6 @@
 //! The boards, and how their firmware is built and run.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Seek, Write};
@@ -9,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use gatelet::{LayerKind, Model};
+use gatelet::{LayerKind, Model, WeightType};
 
 use super::elf::Elf;
 
@@ -165,14 +166,19 @@ impl Board {
 /// The engine's features that `model` needs.
 fn features(model: Model<'_>) -> String {
     let layers = (0..model.depth()).filter_map(|index| model.layer(index));
-    let mut cells: Vec<_> = layers
-        .filter_map(|layer| match layer.kind() {
+    let mut features = BTreeSet::new();
+    for layer in layers {
+        features.extend(match layer.kind() {
             LayerKind::Rnn(_) => Some("rnn"),
             LayerKind::Lstm => Some("lstm"),
             LayerKind::Gru { .. } => Some("gru"),
             _ => None,
-        })
-        .collect();
-    cells.dedup();
-    cells.join(",")
+        });
+        features.extend(match layer.weight_type() {
+            WeightType::Int16 => Some("int16"),
+            WeightType::Int4 => Some("int4"),
+            _ => None,
+        });
+    }
+    features.into_iter().collect::<Vec<_>>().join(",")
 }
