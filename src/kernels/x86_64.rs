@@ -2,9 +2,10 @@
 //!
 //! A tile, sign-extended to 16 bits, fills a register: row after row, four columns each. `vpmaddwd`
 //! with four activations in every quarter gives two partial sums a row. An activation is fetched
-//! once for all blocks of a call.
+//! once for all blocks of a call. The packings made for other cores differ in how a tile becomes that.
 
 use core::arch::x86_64::*;
+use core::array;
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use bytemuck::must_cast;
@@ -52,11 +53,11 @@ pub(super) fn affine(
         ($n:literal) => {
             if let (Some(rows), Some(z)) = (rows.as_array::<$n>(), z.as_mut_array()) {
                 // SAFETY: the core has AVX2.
-                return unsafe { affine_avx2(rows, weights, x, h, z) };
+                return unsafe { affine_avx2(tiles, rows, weights, x, h, z) };
             }
         };
     }
-    if tiles == Tiles::Int8Plain && has_avx2() {
+    if tiles != Tiles::Int4 && has_avx2() {
         blocks!(1);
         blocks!(2);
         blocks!(3);
@@ -97,20 +98,22 @@ pub(super) fn gru_before(z: &[[i32; 4]; 2], memory: &mut [i32; 4], h: &mut [i16;
     }
 }
 
-type Tile = [u8; 16];
-
 #[target_feature(enable = "avx2")]
 fn affine_avx2<const N: usize>(
+    tiles: Tiles,
     rows: &[[Row; 4]; N],
     weights: &[u8],
     x: &[i16],
     h: &[i16],
     z: &mut [[i32; 4]; N],
 ) {
-    let (tiles, x, h) = (weights.as_chunks().0, x.as_chunks().0, h.as_chunks().0);
-    let block = x.len() + h.len();
-    let sums_x = products::<N>(tiles, block, x);
-    let sums_h = products::<N>(tiles.get(x.len()..).unwrap_or(&[]), block, h);
+    let (x_bytes, h_bytes) = (tiles.bytes(x.len()), tiles.bytes(h.len()));
+    let blocks: [_; N] = array::from_fn(|b| {
+        let (_, from_block) = split(weights, b * (x_bytes + h_bytes));
+        split(from_block, x_bytes)
+    });
+    let sums_x = products(tiles, blocks.map(|(of_x, _)| of_x), x);
+    let sums_h = products(tiles, blocks.map(|(_, of_h)| of_h), h);
     for (b, z) in z.chunks_mut(2).enumerate() {
         let (first, last) = (2 * b, (2 * b + 1).min(N - 1));
         let rows = [&rows[first], &rows[last]];
@@ -121,22 +124,121 @@ fn affine_avx2<const N: usize>(
     }
 }
 
-/// Two partial sums of four rows for each of `N` blocks, whose first tiles are `block` tiles apart.
+/// `split_at` that cannot panic.
+fn split(bytes: &[u8], at: usize) -> (&[u8], &[u8]) {
+    bytes.split_at(at.min(bytes.len()))
+}
+
+/// The tile at `t`.
+///
+/// # Safety
+/// `tiles` is longer than `t` tiles.
+#[inline(always)]
+unsafe fn tile<const BYTES: usize>(tiles: &[u8], t: usize) -> &[u8; BYTES] {
+    let tile: *const [u8; BYTES] = tiles.as_ptr().wrapping_add(BYTES * t).cast();
+    // SAFETY: inside `tiles`; bytes have no alignment.
+    unsafe { &*tile }
+}
+
+/// Sums of the rows of `N` blocks, in two parts each: those of rows 0 and 1, then of rows 2 and 3.
+/// For any layout but [`Tiles::Int4`].
 #[target_feature(enable = "avx2")]
-fn products<const N: usize>(tiles: &[Tile], block: usize, v: &[[i16; 4]]) -> [__m256i; N] {
+fn products<const N: usize>(tiles: Tiles, weights: [&[u8]; N], v: &[i16]) -> [__m256i; N] {
+    if weights.iter().any(|weights| weights.len() < tiles.bytes(v.len())) {
+        return [_mm256_setzero_si256(); N];
+    }
+    let widen = |tile: &[u8; 16]| _mm256_cvtepi8_epi16(must_cast(*tile));
+    match tiles {
+        Tiles::Int8Dsp => pair_products(weights, v),
+        Tiles::Int8Helium => {
+            let (wide, last) = v.as_chunks();
+            let sums = wide_products(weights, wide);
+            let weights = weights.map(|weights| split(weights, 32 * wide.len()).1);
+            let last = row_products(weights, last.as_chunks().0, widen);
+            array::from_fn(|b| _mm256_add_epi32(sums[b], last[b]))
+        }
+        Tiles::Int8Columns => row_products(weights, v.as_chunks().0, |tile: &[u8; 16]| {
+            let rows = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            let offset = must_cast([0x8080_8080, 0x8080_8080, 0x8080_8080, 0u32]);
+            let tile = _mm_shuffle_epi8(must_cast(*tile), rows);
+            _mm256_cvtepi8_epi16(_mm_xor_si128(tile, offset))
+        }),
+        Tiles::Int16 => row_products(weights, v.as_chunks().0, |tile: &[u8; 32]| must_cast(*tile)),
+        _ => row_products(weights, v.as_chunks().0, widen),
+    }
+}
+
+/// Tiles that `widen` makes `i16`, row after row, four columns each.
+#[target_feature(enable = "avx2")]
+fn row_products<const N: usize, const BYTES: usize>(
+    weights: [&[u8]; N],
+    v: &[[i16; 4]],
+    widen: impl Fn(&[u8; BYTES]) -> __m256i,
+) -> [__m256i; N] {
     let mut sums = [_mm256_setzero_si256(); N];
-    if tiles.len() >= (N - 1) * block + v.len() {
-        for (t, v) in v.iter().enumerate() {
-            let v = _mm256_set1_epi64x(must_cast(*v));
-            for (b, sum) in sums.iter_mut().enumerate() {
-                // SAFETY: less than the length checked above, as `t` is less than that of `v`.
-                let tile = unsafe { tiles.get_unchecked(b * block + t) };
-                let products = _mm256_madd_epi16(_mm256_cvtepi8_epi16(must_cast(*tile)), v);
-                *sum = _mm256_add_epi32(*sum, products);
-            }
+    for (t, v) in v.iter().enumerate() {
+        let v = _mm256_set1_epi64x(must_cast(*v));
+        for (sum, weights) in sums.iter_mut().zip(weights) {
+            // SAFETY: `products` made sure of a tile for every chunk of `v`.
+            let rows = widen(unsafe { tile(weights, t) });
+            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(rows, v));
         }
     }
     sums
+}
+
+/// Tiles of eight columns.
+#[target_feature(enable = "avx2")]
+fn wide_products<const N: usize>(weights: [&[u8]; N], v: &[[i16; 8]]) -> [__m256i; N] {
+    let mut sums = [[_mm256_setzero_si256(); 2]; N];
+    for (t, v) in v.iter().enumerate() {
+        let v = _mm256_broadcastsi128_si256(must_cast(*v));
+        for (sums, weights) in sums.iter_mut().zip(weights) {
+            // SAFETY: `products` made sure of a tile for every chunk of `v`.
+            let rows: &[u8; 32] = unsafe { tile(weights, t) };
+            for (sum, two) in sums.iter_mut().zip(rows.as_chunks::<16>().0) {
+                let two = _mm256_cvtepi8_epi16(must_cast(*two));
+                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(two, v));
+            }
+        }
+    }
+    sums.map(|[r01, r23]| _mm256_permute4x64_epi64(_mm256_hadd_epi32(r01, r23), 0b11_01_10_00))
+}
+
+/// Tiles of `i16` that hold two rows, even + 256 × odd: the low byte with its sign, and the quotient
+/// by 256 rounded. Two tiles at a time; half of the registers idle for an odd last one.
+#[target_feature(enable = "avx2")]
+fn pair_products<const N: usize>(weights: [&[u8]; N], v: &[i16]) -> [__m256i; N] {
+    let mut sums = [[_mm256_setzero_si256(); 2]; N];
+    let add = |[even, odd]: &mut [__m256i; 2], pairs: __m256i, v: __m256i| {
+        let low = _mm256_srai_epi16(_mm256_slli_epi16(pairs, 8), 8);
+        let quotient = _mm256_mulhrs_epi16(pairs, _mm256_set1_epi16(128));
+        *even = _mm256_add_epi32(*even, _mm256_madd_epi16(low, v));
+        *odd = _mm256_add_epi32(*odd, _mm256_madd_epi16(quotient, v));
+    };
+    let (two, one) = v.as_chunks::<8>();
+    for (t, v) in two.iter().enumerate() {
+        let v = _mm256_permute4x64_epi64(_mm256_castsi128_si256(must_cast(*v)), 0b01_01_00_00);
+        for (sums, weights) in sums.iter_mut().zip(weights) {
+            // SAFETY: `products` made sure of two tiles for every chunk of `v`.
+            let tiles: &[u8; 32] = unsafe { tile(weights, t) };
+            add(sums, must_cast(*tiles), v);
+        }
+    }
+    if let Some(v) = one.as_array::<4>() {
+        let v = _mm256_zextsi128_si256(_mm_set1_epi64x(must_cast(*v)));
+        for (sums, weights) in sums.iter_mut().zip(weights) {
+            // SAFETY: the last of the tiles that `products` made sure of.
+            let tile: &[u8; 16] = unsafe { tile(weights, 2 * two.len()) };
+            add(sums, _mm256_zextsi128_si256(must_cast(*tile)), v);
+        }
+    }
+    sums.map(|sums| {
+        let [even, odd] = sums.map(|sum| {
+            _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1))
+        });
+        _mm256_set_m128i(_mm_unpackhi_epi64(even, odd), _mm_unpacklo_epi64(even, odd))
+    })
 }
 
 /// `bias + scale(x, m_x) + scale(h, m_h)` of two blocks, whose sums are interleaved as `vphaddd` does.
