@@ -5,6 +5,8 @@
 //! float64 what the integer engine should say.
 
 pub mod atomic;
+pub mod bench;
+pub mod bench_plot;
 pub mod calibrate;
 pub mod data;
 pub mod device;
@@ -18,4 +20,5 @@ pub mod pack;
 pub mod provenance;
 pub mod quantize;
 pub mod reference;
+pub mod target;
 pub mod terminal;

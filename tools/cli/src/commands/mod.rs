@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+mod bench;
 mod device;
 mod eval;
 mod inspect;
@@ -16,6 +17,7 @@ pub(crate) enum Command {
     Run(run::Args),
     Eval(eval::Args),
     Device(device::Args),
+    Bench(bench::Args),
 }
 
 impl Command {
@@ -26,6 +28,7 @@ impl Command {
             Self::Run(args) => run::run(args),
             Self::Eval(args) => eval::run(args),
             Self::Device(args) => device::run(args),
+            Self::Bench(args) => bench::run(args),
         }
     }
 }

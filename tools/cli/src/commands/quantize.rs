@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use gatelet::{Packing, WeightType};
+use gatelet::WeightType;
 use gatelet_cli::calibrate::calibrate;
 use gatelet_cli::data::Dataset;
 use gatelet_cli::evaluate::layer_sqnr;
@@ -12,6 +12,7 @@ use gatelet_cli::import::import;
 use gatelet_cli::pack::{Notes, pack};
 use gatelet_cli::provenance::provenance;
 use gatelet_cli::quantize::quantize;
+use gatelet_cli::target::{TARGETS, packing};
 use gatelet_cli::{atomic, terminal};
 
 use super::show;
@@ -44,17 +45,6 @@ pub(crate) struct Args {
     target: String,
 }
 
-const TARGETS: [&str; 8] = [
-    "cortex-m0",
-    "cortex-m3",
-    "cortex-m4",
-    "cortex-m7",
-    "cortex-m33",
-    "cortex-m55",
-    "riscv32",
-    "host",
-];
-
 pub(crate) fn run(args: &Args) -> Result<()> {
     let graph = import(&args.model)?;
     let calibration = Dataset::read(&args.calib)?;
@@ -80,12 +70,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         _ => WeightType::Int8,
     };
     let quantized = quantize(&graph, &ranges, weights)?;
-    let packing = match args.target.as_str() {
-        "cortex-m4" | "cortex-m7" | "cortex-m33" => Packing::Dsp,
-        "cortex-m55" => Packing::Helium,
-        "cortex-m0" | "cortex-m3" => Packing::Columns,
-        _ => Packing::Plain,
-    };
+    let packing = packing(&args.target);
     let metadata = provenance(&args.model, &args.calib, &calibration.x)?;
     let blob = Blob::new(&pack(&quantized, packing, &Notes { labels, metadata })?);
     // The engine's own reader has the last word before anything is written.
