@@ -84,7 +84,7 @@ impl Data {
             self.weights[k] = self.pick(kind & 1 == 0, [-128, 127, -127, 0]) as u8;
         }
         for k in 0..WIDEST {
-            self.x[k] = self.pick(kind & 2 == 0, [i16::MIN.into(), i16::MAX.into()]) as i16;
+            self.x[k] = self.pick(kind & 2 == 0, [-32767, 32767]) as i16;
             self.h[k] = self.pick(kind & 4 == 0, [-32767, 32767, 0, i16::MIN.into()]) as i16;
         }
         for block in 0..4 {
