@@ -127,7 +127,9 @@ fn add_tiles<const BYTES: usize, const COLUMNS: usize>(
     }
 }
 
-/// [`lstm`](super::lstm) of any core, one group.
+/// [`lstm`](super::lstm) of any core, one group. Out of line, so that its registers are not saved
+/// beneath the products.
+#[inline(never)]
 pub fn lstm([i, f, g, o]: &[[i32; 4]; 4], c: &mut [i32; 4], h: &mut [i16; 4]) {
     for unit in 0..4 {
         let (i, f) = (sigmoid(i[unit]), sigmoid(f[unit]));
