@@ -1,0 +1,418 @@
+"""ONNX files for the importer's tests, checked with onnxruntime.
+
+tests/data/import/NAME.onnx is what Keras 3's model.export wrote of NAME.keras, NAME_keras2.onnx what
+tf2onnx wrote of NAME_keras2.h5; torch_NAME_script.onnx and torch_NAME_dynamo.onnx hold the state dict
+torch_NAME.safetensors in the nodes that PyTorch's two exporters write (from the sources of
+torch.onnx.symbolic_opset9 and onnxscript's torch_lib; PyTorch itself is not needed). Their answers are in
+the .npz files of fixtures.py, to which onnxruntime's must be equal. folded.onnx and layout.onnx have their
+own .npz. onnx_random.zip has random networks, k.onnx, with x [N, T, I] and onnxruntime's answer, k.npz.
+tests/data/digits/lstm.onnx is Keras' export of lstm.keras.
+"""
+
+import argparse
+import io
+import os
+import zipfile
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+import keras
+import numpy as np
+import onnx
+import onnxruntime
+import tensorflow as tf
+import tf2onnx
+import tf_keras
+from keras.src.export.tf2onnx_lib import patch_tf2onnx
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import load_file
+
+from golden import half, sequences
+
+INT64_MAX = 2**63 - 1
+GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
+# Gates of ONNX among PyTorch's: i o f c of i f g o, z r h of r z n.
+ONNX_ORDER = {"RNN": [0], "GRU": [1, 0, 2], "LSTM": [0, 3, 1, 2]}
+
+
+def answer(model, *inputs):
+    """The first output of a model, from onnxruntime."""
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {i.name: x for i, x in zip(session.get_inputs(), inputs, strict=True)})[0]
+
+
+class Nodes:
+    """A graph under construction; calling it adds a node and returns the name of what it makes."""
+
+    def __init__(self, shape, opset=17):
+        self.shape, self.opset = shape, opset
+        self.nodes, self.weights = [], []
+
+    def __call__(self, op, *inputs, outputs=1, **attributes):
+        name = f"/{op}_{len(self.nodes)}"
+        names = [f"{name}_output_{k}" for k in range(outputs)]
+        self.nodes.append(helper.make_node(op, inputs, names, name, **attributes))
+        return names[0] if outputs == 1 else names
+
+    def weight(self, array):
+        name = f"onnx::w_{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    def constant(self, value, dtype=np.int64):
+        """As PyTorch writes indices and shapes: a node."""
+        return self("Constant", value=numpy_helper.from_array(np.array(value, dtype)))
+
+    def transpose(self, x, *perm):
+        return self("Transpose", x, perm=perm)
+
+    def squeeze(self, x, *axes):
+        return self("Squeeze", x, self.constant(axes)) if self.opset >= 13 else self("Squeeze", x, axes=axes)
+
+    def unsqueeze(self, x, *axes):
+        return self("Unsqueeze", x, self.constant(axes)) if self.opset >= 13 else self("Unsqueeze", x, axes=axes)
+
+    def slice(self, x, start, end, axis):
+        return self("Slice", x, *(self.constant([k]) for k in (start, end, axis)), self.constant([1]))
+
+    def model(self, *outputs):
+        x = helper.make_tensor_value_info("x", TensorProto.FLOAT, self.shape)
+        ys = [helper.make_tensor_value_info(y, TensorProto.FLOAT, None) for y in outputs]
+        graph = helper.make_graph(self.nodes, "main_graph", [x], ys, self.weights)
+        opset = helper.make_opsetid("", self.opset)
+        # No shapes of intermediate values: the importer does not need them.
+        return helper.make_model(graph, opset_imports=[opset], ir_version=8, producer_name="onnx_fixtures")
+
+
+def torch_parameters(weights, layer):
+    return [weights[f"{name}_l{layer}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+
+
+def in_onnx_order(cell, w):
+    gates = np.split(w, GATES[cell])
+    return np.concatenate([gates[k] for k in ONNX_ORDER[cell]])
+
+
+def torch_script(g, cell, weights, layers, x="x", activation="Tanh"):
+    """nn.RNN, nn.GRU or nn.LSTM, batch_first, as torch.onnx.export(dynamo=False) writes it."""
+    hidden = weights["weight_hh_l0"].shape[1]
+    batch = g("Gather", g("Shape", x), g.constant(0), axis=0)
+    size = g("Concat", g.constant([layers]), g.unsqueeze(batch, 0), g.constant([hidden]), axis=0)
+    zeros = [g("ConstantOfShape", size, value=numpy_helper.from_array(np.zeros(1, np.float32)))]
+    zeros *= 2 if cell == "LSTM" else 1
+    attributes = {"RNN": dict(activations=[activation]), "GRU": dict(linear_before_reset=1), "LSTM": {}}[cell]
+    y, states = g.transpose(x, 1, 0, 2), []
+    for layer in range(layers):
+        w_ih, w_hh, b_ih, b_hh = (in_onnx_order(cell, w) for w in torch_parameters(weights, layer))
+        parameters = [g.weight(w[None]) for w in (w_ih, w_hh, np.concatenate([b_ih, b_hh]))]
+        first = [h if layers == 1 else g.slice(h, layer, layer + 1, 0) for h in zeros]
+        y, *h = g(cell, y, *parameters, "", *first, outputs=len(first) + 1, hidden_size=hidden, **attributes)
+        y = g.squeeze(y, 1)
+        states.append(h)
+    states = [h[0] if layers == 1 else g("Concat", *h, axis=0) for h in zip(*states)]
+    return g.transpose(y, 1, 0, 2), *states
+
+
+def torch_dynamo(g, cell, weights, layers, x="x", activation="Tanh"):
+    """The same as torch.onnx.export(dynamo=True) writes it, before it folds constants."""
+    hidden = weights["weight_hh_l0"].shape[1]
+    batch = g("Reshape", g("Shape", x, start=0, end=1), g("Constant", value_ints=[-1]))
+    size = g("Concat", g.constant([layers]), batch, g.constant([hidden]), axis=0)
+    zeros = [g("Expand", g("Constant", value_float=0.0), size)]
+    zeros *= 2 if cell == "LSTM" else 1
+    # aten_gru leaves linear_before_reset at 0, a mistake of onnxscript 0.7; PyTorch's GRU is the other form.
+    attributes = {"RNN": dict(activations=[activation]), "GRU": dict(linear_before_reset=1), "LSTM": {}}[cell]
+    y, states = g.transpose(x, 1, 0, 2), []
+    h_size = g("Shape", zeros[0], start=2, end=3)
+    for layer in range(layers):
+        first = [g.slice(h, layer, layer + 1, 0) for h in zeros]
+
+        def reordered(w):
+            ends = [g("Mul", h_size, g.constant([k])) for k in range(1, GATES[cell] + 1)]
+            starts = [g.constant([0]), *ends]
+            gates = [g("Slice", w, starts[k], ends[k], g.constant([0])) for k in ONNX_ORDER[cell]]
+            return gates[0] if len(gates) == 1 else g("Concat", *gates, axis=0)
+
+        w_ih, w_hh, b_ih, b_hh = (reordered(g.weight(w)) for w in torch_parameters(weights, layer))
+        w_ih, w_hh, b = (g.unsqueeze(w, 0) for w in (w_ih, w_hh, g("Concat", b_ih, b_hh, axis=0)))
+        outputs = dict(outputs=len(first) + 1, direction="forward", hidden_size=hidden)
+        y, *h = g(cell, y, w_ih, w_hh, b, "", *first, **outputs, **attributes)
+        y = g.transpose(y, 0, 2, 1, 3)
+        sizes = [g.slice(g("Shape", y), k, k + 1, 0) for k in range(4)]
+        rows = g("Reshape", g("Mul", *sizes[2:]), g("Constant", value_ints=[-1]))
+        y = g("Reshape", y, g("Concat", *sizes[:2], rows, axis=0))
+        states.append(h)
+    states = [h[0] if layers == 1 else g("Concat", *h, axis=0) for h in zip(*states)]
+    return g.transpose(y, 1, 0, 2), *states
+
+
+def write_torch(out):
+    # name: cell, layers, prefix of the recurrent module, name of the Linear
+    networks = {
+        "rnn_tanh": ("RNN", 1, "rnn.", "fc"),
+        "rnn_relu": ("RNN", 1, "rnn.", "fc"),
+        "lstm": ("LSTM", 1, "lstm.", "fc"),
+        "gru": ("GRU", 1, "gru.", "head"),
+        "lstm_2layer": ("LSTM", 2, "encoder.lstm.", "classifier.0"),
+        "gru_3layer": ("GRU", 3, "net.gru.", "net.linear"),
+        "lstm_only": ("LSTM", 1, "", None),
+    }
+    for name, (cell, layers, prefix, linear) in networks.items():
+        state = load_file(out / f"torch_{name}.safetensors")
+        weights = {key.removeprefix(prefix): w for key, w in state.items()}
+        arrays = np.load(out / f"torch_{name}.npz")
+        activation = "Relu" if name == "rnn_relu" else "Tanh"
+        for style, recurrent in (("script", torch_script), ("dynamo", torch_dynamo)):
+            g = Nodes(["batch", "time", 3], opset=17 if style == "script" else 18)
+            y, *states = recurrent(g, cell, weights, layers, activation=activation)
+            if linear is None:
+                model, expected = g.model(y, *states), arrays["h"]
+            else:
+                w, b = state[f"{linear}.weight"], state[f"{linear}.bias"]
+                if style == "script" and layers > 1:
+                    # fc(h_n[-1])
+                    last = g("Gather", states[0], g.constant(-1), axis=0)
+                    y = g("Gemm", last, g.weight(w), g.weight(b), alpha=1.0, beta=1.0, transB=1)
+                elif style == "script":
+                    # fc(y[:, -1, :])
+                    last = g("Gather", g.slice(y, 0, INT64_MAX, 0), g.constant(-1), axis=1)
+                    last = g.slice(last, 0, INT64_MAX, 1)
+                    y = g("Gemm", last, g.weight(w), g.weight(b), alpha=1.0, beta=1.0, transB=1)
+                else:
+                    # fc(y), every step
+                    w = g.transpose(g.weight(w), 1, 0)
+                    y = g("Add", g("MatMul", y, w), g.weight(b))
+                y = g("Softmax", y, axis=-1)
+                model, expected = g.model(y), arrays["y" if style == "script" else "y_steps"]
+            np.testing.assert_allclose(answer(model, arrays["x"]), expected, atol=1e-5)
+            onnx.save(model, out / f"torch_{name}_{style}.onnx")
+
+
+def keras_export(model, path):
+    model.predict(np.zeros((2, 7, model.input_shape[-1]), np.float32), verbose=0)
+    model.export(str(path), format="onnx", verbose=False)
+    return onnx.load(path)
+
+
+def folded(rng):
+    L = keras.layers
+    layers = [
+        L.Rescaling(0.5, 0.1, name="rescaling"),
+        L.LSTM(5, return_sequences=True, name="lower"),
+        L.BatchNormalization(name="between"),
+        L.LSTM(4, use_bias=False, name="upper"),
+        L.BatchNormalization(scale=False, name="before"),
+        L.Dense(5, name="hidden"),
+        L.BatchNormalization(center=False, name="after"),
+        L.ReLU(name="relu"),
+        L.Dense(4, name="head"),
+        L.Softmax(name="softmax"),
+    ]
+    model = keras.Sequential([L.InputLayer((None, 3)), *layers])
+    for layer in layers[1:]:
+        # Keras' initialisation leaves biases at 0 or 1; move everything a little.
+        layer.set_weights([w + 0.1 * rng.standard_normal(w.shape) for w in layer.get_weights()])
+    return model
+
+
+def write_keras(out, digits, rng):
+    for name in ("lstm", "lstm_2layer", "lstm_every_step", "lstm_only"):
+        model = keras_export(keras.saving.load_model(out / f"{name}.keras"), out / f"{name}.onnx")
+        arrays = np.load(out / f"{name}.npz")
+        np.testing.assert_allclose(answer(model, arrays["x"]), arrays["y"], atol=1e-5)
+    # Keras 3 writes any other layer as a loop, which the importer refuses.
+    keras_export(keras.saving.load_model(out / "gru_reset_after.keras"), out / "gru_loop.onnx")
+    x = sequences(rng, 4, 10, 3)
+    model = keras_export(folded(rng), out / "folded.onnx")
+    np.savez_compressed(out / "folded.npz", x=x, y=answer(model, x))
+    keras_export(keras.saving.load_model(digits / "lstm.keras"), digits / "lstm.onnx")
+    patch_tf2onnx()
+    for name in ("lstm", "gru_reset_after", "gru_time_distributed"):
+        keras2 = tf_keras.models.load_model(out / f"{name}_keras2.h5", compile=False)
+        signature = [tf.TensorSpec((None, None, 3), tf.float32, name="x")]
+        function = tf.function(keras2, input_signature=signature)
+        model, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=17)
+        arrays = np.load(out / f"{name}.npz")
+        np.testing.assert_allclose(answer(model, arrays["x"]), arrays["y"], atol=1e-5)
+        onnx.save(model, out / f"{name}_keras2.onnx")
+
+
+def random_layer(g, rng, cell, inputs, units, x, fixed, batch_axis, last):
+    """A recurrent node on x [T, N, I]; what it gives at every step, or at the last, [N, H]."""
+    rows = GATES[cell] * units
+    scale = 1.5 / np.sqrt(inputs + units)
+    arrays = [half(scale * rng.standard_normal(s)) for s in ((1, rows, inputs), (1, rows, units), (1, 2 * rows))]
+    if rng.random() < 0.3:
+        parameters = [g("Cast", g.weight(w.astype(np.float16)), to=TensorProto.FLOAT) for w in arrays]
+    elif rng.random() < 0.3:
+        parameters = [g.transpose(g.weight(w.transpose(0, 2, 1)), 0, 2, 1) for w in arrays[:2]] + [g.weight(arrays[2])]
+    else:
+        parameters = [g.weight(w) for w in arrays]
+    if rng.random() < 0.2:
+        parameters[2] = ""
+    attributes = {"hidden_size": units}
+    if cell == "GRU":
+        attributes["linear_before_reset"] = int(rng.integers(2))
+    if cell == "RNN" and rng.random() < 0.5:
+        attributes["activations"] = ["Relu"]
+    elif rng.random() < 0.3:
+        attributes["activations"] = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}[cell]
+    optional = []
+    if rng.random() < 0.6:
+        shape = g("Shape", "x")
+        size = g("Gather", shape, g.constant(batch_axis), axis=0)
+        lengths = ""
+        if rng.random() < 0.3:
+            length = g("Cast", g("Gather", shape, g.constant([1 - batch_axis]), axis=0), to=TensorProto.INT32)
+            lengths = g("Expand", length, g.unsqueeze(size, 0))
+        size = g("Concat", g.constant([1]), g.unsqueeze(size, 0), g.constant([units]), axis=0)
+        if fixed[0] and rng.random() < 0.5:
+            zeros = g.weight(np.zeros((1, fixed[0], units), np.float32))
+        elif rng.random() < 0.5:
+            zeros = g("ConstantOfShape", size)
+        else:
+            # torch.Tensor.expand of before 2.5
+            ones = g("ConstantOfShape", g.constant([3]), value=numpy_helper.from_array(np.ones(1, np.int64)))
+            unknown = g("Mul", ones, g.constant(-1))
+            size = g("Where", g("Equal", size, unknown), ones, size)
+            zeros = g("Expand", g.constant(0, np.float32), size)
+        optional = [lengths, zeros, zeros] if cell == "LSTM" else [lengths, zeros]
+    y, h = g(cell, x, *parameters, *optional, outputs=2, **attributes)
+    if not last:
+        if rng.random() < 0.5:
+            return g.squeeze(y, 1)
+        return g("Reshape", g.transpose(y, 0, 2, 1, 3), g.constant([0, 0, -1]))
+    form = rng.integers(6)
+    if form == 0:
+        return g.squeeze(h, 0)
+    if form == 1:
+        return g("Gather", h, g.constant(0), axis=0)
+    if form == 2:
+        return g("Reshape", h, g.constant([-1, units]))
+    y = g.squeeze(y, 1)
+    if form == 3:
+        return g("Gather", y, g.constant(-1), axis=0)
+    if form == 4:
+        return g.squeeze(g.slice(y, -1, INT64_MAX, 0), 0)
+    index = g("Sub", g("Gather", g("Shape", y), g.constant(0), axis=0), g.constant(1))
+    return g("Gather", y, index, axis=0)
+
+
+def random_dense(g, rng, inputs, units, x, rank, steps):
+    w, b = half(rng.standard_normal((inputs, units)) / np.sqrt(inputs)), half(rng.standard_normal(units))
+    if rank == 2 and rng.random() < 0.6:
+        trans = int(rng.integers(2))
+        scales = dict(alpha=float(rng.choice([1, 0.5])), beta=float(rng.choice([1, 2])))
+        return g("Gemm", x, g.weight(w.T if trans else w), g.weight(b), transB=trans, **scales)
+    shape = None
+    if rank == 3 and rng.random() < 0.6:
+        # Rows of all steps of all sequences, as TensorFlow does it.
+        free = g("Gather", g("Shape", x), g.constant([0, 1]), axis=0)
+        shape = g("Concat", free, g.constant([units]), axis=0)
+        x = g("Reshape", x, g.constant([-1, inputs]))
+    y = g("MatMul", x, g.weight(w))
+    y = g("Reshape", y, shape) if shape else y
+    bias = g.weight(b)
+    return g("Add", *((bias, y) if rng.random() < 0.5 else (y, bias)))
+
+
+def random_network(rng):
+    """(model, x [N, T, I], answer [N, T, O] or [N, O])."""
+    n, steps, inputs = int(rng.integers(1, 4)), int(rng.integers(2, 9)), int(rng.integers(1, 6))
+    batch_first, last = rng.random() < 0.5, rng.random() < 0.6
+    fixed = [n if rng.random() < 0.4 else None, steps if rng.random() < 0.4 else None]
+    shape = [fixed[0] or "batch", fixed[1] or "time"]
+    batch_axis = 0 if batch_first else 1
+    g = Nodes([*(shape if batch_first else shape[::-1]), inputs], opset=int(rng.choice([12, 13, 15, 18])))
+    y, width = "x", inputs
+    if rng.random() < 0.4:
+        y = g("Mul", g("Sub", y, g.weight(half(rng.standard_normal(inputs)))), g.weight(half([[rng.uniform(0.5, 2)]])))
+    if batch_first:
+        y = g.transpose(y, 1, 0, 2)
+    layers = int(rng.integers(1, 4))
+    for layer in range(layers):
+        units, at_end = int(rng.integers(1, 8)), layer == layers - 1
+        cell = str(rng.choice(list(GATES)))
+        y, width = random_layer(g, rng, cell, width, units, y, fixed, batch_axis, last and at_end), units
+        between = rng.integers(5)
+        if at_end or between == 0:
+            continue
+        if between == 1:
+            y = g("Dropout", y, outputs=2)[0]
+        elif between == 2:
+            statistics = [half(rng.uniform(0.5, 2, width)) for _ in range(4)]
+            y = g.transpose(y, 1, 2, 0)
+            y = g.transpose(g("BatchNormalization", y, *map(g.weight, statistics), epsilon=1e-3), 2, 0, 1)
+        elif between == 3:
+            units = int(rng.integers(1, 8))
+            y, width = g("Relu", random_dense(g, rng, width, units, y, 3, steps)), units
+        else:
+            y = g("Add", g("Mul", y, g.weight(half(rng.uniform(0.5, 2, width)))), g.weight(half(rng.uniform(size=width))))
+    rank, end = 2 if last else 3, ""
+    for _ in range(int(rng.integers(0, 3))):
+        units = int(rng.integers(1, 6))
+        y, width = random_dense(g, rng, width, units, y, rank, steps), units
+        end = str(rng.choice(["Relu", "Tanh", "Sigmoid", ""]))
+        y = g(end, y) if end else y
+    if rng.random() < 0.5:
+        end = str(rng.choice(["Softmax", "LogSoftmax"]))
+        y = g(end, y, axis=int(rng.choice([-1, rank - 1])))
+    if rank == 3 and batch_first:
+        y = g.transpose(y, 1, 0, 2)
+    if width == 1 and rng.random() < 0.5:
+        y = g.squeeze(y, -1)
+    model = g.model(y)
+    x = sequences(rng, n, steps, inputs)
+    expected = answer(model, x if batch_first else x.transpose(1, 0, 2))
+    if end == "LogSoftmax":
+        expected = np.exp(expected)
+    if rank == 3 and not batch_first:
+        expected = np.moveaxis(expected, 0, 1)
+    return model, x, np.ascontiguousarray(expected)
+
+
+def write_random(path, count):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for k in range(count):
+            model, x, y = random_network(np.random.default_rng(k))
+            arrays = io.BytesIO()
+            np.savez(arrays, x=x, y=y)
+            for name, data in ((f"{k}.onnx", model.SerializeToString()), (f"{k}.npz", arrays.getvalue())):
+                # One date, so that the archive repeats byte for byte.
+                info = zipfile.ZipInfo(name)
+                info.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(info, data)
+
+
+def write_layout(out, rng):
+    """layout=1, which onnxruntime does not run: answers come from the same network with layout=0."""
+    arrays = [half(rng.standard_normal(s)) for s in ((1, 12, 3), (1, 12, 4), (1, 24))]
+    dense = half(rng.standard_normal((4, 2)))
+    models = []
+    for layout in (0, 1):
+        g = Nodes([None, None, 3])
+        x = "x" if layout else g.transpose("x", 1, 0, 2)
+        y, h = g("GRU", x, *map(g.weight, arrays), outputs=2, layout=layout, hidden_size=4)
+        y = g.squeeze(h, layout)
+        models.append(g.model(g("MatMul", y, g.weight(dense))))
+    x = sequences(rng, 4, 10, 3)
+    np.savez_compressed(out / "layout.npz", x=x, y=answer(models[0], x))
+    onnx.save(models[1], out / "layout.onnx")
+
+
+def main():
+    root = Path(__file__).resolve().parents[2]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=root / "tests/data/import")
+    parser.add_argument("--digits", type=Path, default=root / "tests/data/digits")
+    parser.add_argument("--random", type=int, default=48, help="random networks")
+    args = parser.parse_args()
+    write_torch(args.out)
+    write_layout(args.out, np.random.default_rng(5))
+    write_random(args.out / "onnx_random.zip", args.random)
+    write_keras(args.out, args.digits, np.random.default_rng(6))
+
+
+if __name__ == "__main__":
+    main()
