@@ -92,10 +92,10 @@ fn digits_lose_at_most_one_recording_of_300() {
 
 #[test]
 fn the_same_network_in_every_format_gives_the_same_blob() {
-    // The digits network takes 20 features: any data of that width calibrates all three alike.
+    // The digits network takes 20 features: any data of that width calibrates all alike.
     let x = common::Random(9).sequences(8, 64, 20);
     let calibration = Dataset { x, y: None };
-    let blobs: Vec<Vec<u8>> = ["keras", "h5", "safetensors"]
+    let blobs: Vec<Vec<u8>> = ["keras", "h5", "safetensors", "onnx"]
         .iter()
         .map(|format| {
             let model = data(&format!("digits/lstm.{format}"));
@@ -104,4 +104,5 @@ fn the_same_network_in_every_format_gives_the_same_blob() {
         .collect();
     assert!(blobs[0] == blobs[1], "Keras 3 and legacy HDF5");
     assert!(blobs[0] == blobs[2], "Keras and PyTorch names");
+    assert!(blobs[0] == blobs[3], "Keras and ONNX");
 }

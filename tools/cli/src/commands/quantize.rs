@@ -26,7 +26,7 @@ const SHOWN: usize = 200;
 Example:
   gatelet quantize lstm.keras --calib calib.npz -o digits.gate --labels digits.txt")]
 pub(crate) struct Args {
-    /// The trained model: .keras, .h5 or .safetensors
+    /// The trained model: .onnx, .keras, .h5 or .safetensors
     model: PathBuf,
     /// Samples that look like those in the field: an .npz file with `x` float32 [N, T, I]
     #[arg(long)]

@@ -8,6 +8,22 @@
 //! are folded into their neighbours exactly. Dropout and its like do nothing;
 //! Masking is dropped, with a note.
 //!
+//! # ONNX: `.onnx`, of PyTorch, Keras 3, tf2onnx and others
+//!
+//! Graphs that are a stack of forward LSTM, GRU (`linear_before_reset` 0 and 1)
+//! and RNN nodes, of Gemm, MatMul with Add, Relu, Tanh, Sigmoid, Softmax and
+//! LogSoftmax (which becomes a softmax, with a note). BatchNormalization and
+//! Add, Sub, Mul and Div with constants are folded. Between them may be
+//! whatever moves data and keeps batch, time and features apart: Transpose,
+//! Reshape, Flatten, Squeeze, Unsqueeze, Slice, Gather, Expand, Concat, Cast,
+//! Identity, Dropout; and whatever builds shapes and zero states. Taking the
+//! last step, in any way, makes the model answer once, else it answers at
+//! every step. The first input is the sequence, the first output the answer;
+//! other inputs can only be initial states, which start at zero.
+//!
+//! Keras 3 writes its GRU and SimpleRNN as loops, which are refused: give
+//! gatelet the `.keras` file.
+//!
 //! # PyTorch: state dicts in `.safetensors`
 //!
 //! A state dict names and shapes its weights but not what surrounds them, so:
@@ -35,6 +51,7 @@
 
 mod hdf5;
 mod keras;
+mod onnx;
 mod safetensors;
 
 use std::fs::File;
@@ -61,9 +78,10 @@ pub fn import(path: &Path) -> Result<Graph> {
     let read: fn(&Path, Vec<u8>) -> Result<Graph> = match extension.to_ascii_lowercase().as_str() {
         "keras" => |_, bytes| keras::from_archive(&bytes),
         "h5" | "hdf5" => |_, bytes| keras::from_h5(bytes),
+        "onnx" => |_, bytes| onnx::from_bytes(bytes),
         "safetensors" => safetensors::from_state_dict,
         _ => bail!(
-            "{} is no model gatelet reads; expected .keras, .h5 or .safetensors",
+            "{} is no model gatelet reads; expected .onnx, .keras, .h5 or .safetensors",
             path.display()
         ),
     };

@@ -1,0 +1,607 @@
+//! What each kind of node does, but for the recurrent ones.
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::array::{Array, Origin, broadcast_shape, data_type, product};
+use super::signal::{Part, Role, Signal};
+use super::{ACCEPTED, Importer, MAX_WIDTH, Node, Value, describe};
+use crate::graph::{Activation, Dense, Matrix, Op};
+use crate::import::Tensor;
+
+/// Most numbers in a list that says how to move data.
+const MAX_LIST: usize = 64;
+
+/// What a node is given, in order; optional inputs may be absent.
+pub(super) struct Inputs<'a>(pub(super) Vec<Option<&'a Value>>);
+
+impl<'a> Inputs<'a> {
+    pub(super) fn get(&self, index: usize) -> Option<&'a Value> {
+        self.0.get(index).copied().flatten()
+    }
+
+    fn value(&self, index: usize) -> Result<&'a Value> {
+        self.get(index).with_context(|| format!("it has no input {index}; the file is damaged"))
+    }
+
+    pub(super) fn signal(&self, index: usize) -> Result<&'a Signal> {
+        match self.value(index)? {
+            Value::Signal(signal) => Ok(signal),
+            other => other.refuse(),
+        }
+    }
+
+    fn array(&self, index: usize) -> Result<&'a Array> {
+        match self.value(index)? {
+            Value::Array(array) => Ok(array),
+            other => other.refuse(),
+        }
+    }
+
+    /// Numbers that the file itself holds.
+    pub(super) fn weights(&self, index: usize) -> Result<&'a Array> {
+        let array = self.array(index)?;
+        match array.origin() {
+            Origin::File => Ok(array),
+            Origin::Sizes => bail!("it computes with the number of sequences or steps"),
+            Origin::State => {
+                bail!("it computes with another input of the model; gatelet takes one")
+            }
+        }
+    }
+
+    /// A short list of integers, if the input is there.
+    fn integers(&self, index: usize) -> Result<Option<Vec<i64>>> {
+        if self.get(index).is_none() {
+            return Ok(None);
+        }
+        let array = self.array(index)?;
+        ensure!(
+            product(array.shape()).is_some_and(|count| count <= MAX_LIST),
+            "its input {index} has shape {:?}, expected a list of {MAX_LIST} at most",
+            array.shape()
+        );
+        Ok(Some(array.numbers()?.iter().map(|&n| n as i64).collect()))
+    }
+}
+
+impl Importer {
+    /// Runs a node of ONNX's own domain.
+    pub(super) fn dispatch(&mut self, node: Node<'_>, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        let op = node.0.op_type.as_str();
+        let value = match op {
+            "RNN" | "GRU" | "LSTM" => return self.recurrent(node, inputs),
+            "Constant" => Value::Array(self.constant(node)?),
+            "ConstantOfShape" => {
+                let shape = sizes(&inputs.integers(0)?.unwrap_or_default())?;
+                let fill = node.attribute("value").and_then(|attribute| attribute.t.as_ref());
+                let fill = fill.map(|tensor| Array::read(tensor, &mut self.budget)).transpose()?;
+                let number = fill.map_or(Some(0.0), |array| array.only());
+                let number = number.context("its value is not one number")?;
+                Value::Array(Array::filled(shape, number, inputs.array(0)?.origin()))
+            }
+            "Shape" => shape(node, inputs.value(0)?)?,
+            // Dropout does nothing once trained.
+            "Identity" | "Dropout" => inputs.value(0)?.clone(),
+            "Cast" => cast(node, inputs.value(0)?)?,
+            "Transpose" => transpose(node, inputs.value(0)?)?,
+            "Reshape" => {
+                let value = inputs.value(0)?;
+                let target = inputs.integers(1)?.context("it has no shape")?;
+                let shape = resolve(&value.shape()?, &target, node.int("allowzero", 0) != 0)?;
+                value.reshape(&shape)?
+            }
+            "Flatten" => {
+                let value = inputs.value(0)?;
+                let shape = value.shape()?;
+                let at = node.int("axis", 1);
+                let at =
+                    if at == shape.len() as i64 { shape.len() } else { axis(at, shape.len())? };
+                let (before, after) = shape.split_at(at);
+                let (Some(before), Some(after)) = (product(before), product(after)) else {
+                    bail!("it flattens {shape:?}, which is too large");
+                };
+                value.reshape(&[before, after])?
+            }
+            "Squeeze" => squeeze(node, inputs)?,
+            "Unsqueeze" => unsqueeze(node, inputs)?,
+            "Slice" => slice(node, inputs)?,
+            "Gather" => self.gather(node, inputs)?,
+            "Concat" => concat(node, inputs)?,
+            "Expand" => {
+                let target = sizes(&inputs.integers(1)?.context("it has no shape")?)?;
+                expand(inputs.value(0)?, &target, inputs.array(1)?.origin())?
+            }
+            "Where" => Value::Array(inputs.array(0)?.choose(inputs.array(1)?, inputs.array(2)?)?),
+            "Equal" => {
+                let equal = inputs.array(0)?.combine(inputs.array(1)?, |a, b| f64::from(a == b))?;
+                Value::Array(equal.cast(data_type::BOOL))
+            }
+            "Add" | "Sub" | "Mul" | "Div" => self.arithmetic(node, inputs)?,
+            "Neg" => self.scale(node, inputs.signal(0)?, -1.0)?,
+            "MatMul" => self.matmul(node, inputs)?,
+            "Gemm" => self.gemm(node, inputs)?,
+            "BatchNormalization" => self.batch_normalization(node, inputs)?,
+            "Relu" => self.activation(node, inputs.signal(0)?, Activation::Relu)?,
+            "Tanh" => self.activation(node, inputs.signal(0)?, Activation::Tanh)?,
+            "Sigmoid" => self.activation(node, inputs.signal(0)?, Activation::Sigmoid)?,
+            "Softmax" | "LogSoftmax" => self.softmax(node, inputs.signal(0)?)?,
+            _ => bail!("this kind of node is not supported; gatelet takes {ACCEPTED}"),
+        };
+        Ok(vec![value])
+    }
+
+    fn constant(&mut self, node: Node<'_>) -> Result<Array> {
+        if let Some(value) = node.attribute("value") {
+            return Array::read(value.t.as_ref().context("its value is empty")?, &mut self.budget);
+        }
+        let scalar = |array: Array| array.reshape(&[]);
+        match node.0.attribute.first() {
+            Some(a) if a.name == "value_int" => scalar(Array::integers([a.i], Origin::File)),
+            Some(a) if a.name == "value_ints" => {
+                Ok(Array::integers(a.ints.iter().copied(), Origin::File))
+            }
+            Some(a) if a.name == "value_float" => scalar(Array::floats(&[a.f])),
+            Some(a) if a.name == "value_floats" => Ok(Array::floats(&a.floats)),
+            _ => bail!("it has no value gatelet reads: a tensor, floats or integers"),
+        }
+    }
+
+    fn gather(&mut self, node: Node<'_>, inputs: &Inputs<'_>) -> Result<Value> {
+        let value = inputs.value(0)?;
+        let Value::Array(indices) = inputs.value(1)? else {
+            bail!("it looks up an embedding; gatelet takes sequences of features, not of tokens");
+        };
+        self.budget.take(node.label(), &[indices.stored()])?;
+        let shape = value.shape()?;
+        let at = axis(node.int("axis", 0), shape.len())?;
+        let position = |&index: &f64| {
+            let from_start = if index < 0.0 { index + shape[at] as f64 } else { index };
+            ensure!(
+                from_start >= 0.0 && from_start < shape[at] as f64,
+                "index {index} is outside an axis of {}; the file is damaged",
+                shape[at]
+            );
+            Ok(from_start as usize)
+        };
+        let positions: Vec<usize> =
+            indices.numbers()?.iter().map(position).collect::<Result<_>>()?;
+        let picked = match (value, &positions[..]) {
+            (Value::Array(array), _) => {
+                Value::Array(array.gather(at, &positions)?.tainted(indices.origin()))
+            }
+            (_, [position]) => value.slice(at, *position, 1, 1)?,
+            _ => {
+                bail!(
+                    "it picks from {}; gatelet takes the last step of the sequence",
+                    arrangement(value)
+                )
+            }
+        };
+        let all = [&shape[..at], indices.shape(), &shape[at + 1..]].concat();
+        picked.reshape(&all)
+    }
+
+    /// Adds `W x + b` over the features on `axis` of a signal.
+    fn dense(
+        &mut self,
+        node: Node<'_>,
+        signal: &Signal,
+        axis: usize,
+        weights: Matrix,
+    ) -> Result<Signal> {
+        ensure!(
+            signal.is_features(axis),
+            "it mixes axis {axis} of {signal}; gatelet takes layers over the features of one step"
+        );
+        let units = weights.rows();
+        ensure!(units <= MAX_WIDTH, "it has {units} units; gatelet takes {MAX_WIDTH} at most");
+        self.layer_size = self.budget.take(node.label(), &[units, weights.cols()])?;
+        let mut out = self.advance(signal)?;
+        out.axes[axis] = Part::axis(Role::Features, units);
+        let dense = Dense { weights, bias: vec![0.0; units], activation: Activation::Linear };
+        self.builder.layer(node.label(), Op::Dense(dense))?;
+        Ok(out)
+    }
+
+    fn matmul(&mut self, node: Node<'_>, inputs: &Inputs<'_>) -> Result<Value> {
+        let out = match (inputs.value(0)?, inputs.value(1)?) {
+            (Value::Signal(signal), _) if signal.axes.len() > 1 => {
+                let weights = matrix(node, inputs.weights(1)?, false)?;
+                self.dense(node, signal, signal.axes.len() - 1, weights)?
+            }
+            (_, Value::Signal(signal)) if signal.axes.len() > 1 => {
+                let weights = matrix(node, inputs.weights(0)?, true)?;
+                self.dense(node, signal, signal.axes.len() - 2, weights)?
+            }
+            _ => bail!(
+                "it multiplies two constants, or a single vector; gatelet takes a sequence times weights"
+            ),
+        };
+        Ok(Value::Signal(out))
+    }
+
+    fn gemm(&mut self, node: Node<'_>, inputs: &Inputs<'_>) -> Result<Value> {
+        let mut signal = inputs.signal(0)?.clone();
+        ensure!(signal.axes.len() == 2, "its input is {signal}, expected two axes");
+        if node.int("transA", 0) != 0 {
+            signal = signal.transpose(&[1, 0])?;
+        }
+        let weights = matrix(node, inputs.weights(1)?, node.int("transB", 0) != 0)?;
+        let mut out = self.dense(node, &signal, 1, weights)?;
+        let alpha = node.float("alpha", 1.0);
+        if alpha != 1.0 {
+            out = self.affine(node, &out, &|_| alpha, &|_| 0.0)?;
+        }
+        if inputs.get(2).is_some() {
+            let beta = node.float("beta", 1.0);
+            let (shaped, bias) = self.per_feature(&out, inputs.weights(2)?)?;
+            out = self.affine(node, &shaped, &|_| 1.0, &|k| beta * bias[k])?;
+        }
+        Ok(Value::Signal(out))
+    }
+
+    /// Applies `scale(k) * x[k] + offset(k)` to the features.
+    fn affine(
+        &mut self,
+        node: Node<'_>,
+        signal: &Signal,
+        scale: &dyn Fn(usize) -> f64,
+        offset: &dyn Fn(usize) -> f64,
+    ) -> Result<Signal> {
+        // It may be folded into the layer before.
+        self.budget.take(node.label(), &[self.layer_size])?;
+        let out = self.advance(signal)?;
+        let features = 0..self.builder.width();
+        let scale = features.clone().map(scale).collect();
+        self.builder.affine(node.label(), scale, features.map(offset).collect())?;
+        Ok(out)
+    }
+
+    fn scale(&mut self, node: Node<'_>, signal: &Signal, factor: f64) -> Result<Value> {
+        Ok(Value::Signal(self.affine(node, signal, &|_| factor, &|_| 0.0)?))
+    }
+
+    fn arithmetic(&mut self, node: Node<'_>, inputs: &Inputs<'_>) -> Result<Value> {
+        let op = node.0.op_type.as_str();
+        let (signal, constant, is_first) = match (inputs.value(0)?, inputs.value(1)?) {
+            (Value::Array(a), Value::Array(b)) => {
+                let f: fn(f64, f64) -> f64 = match op {
+                    "Add" => |a, b| a + b,
+                    "Sub" => |a, b| a - b,
+                    "Mul" => |a, b| a * b,
+                    _ => |a, b| a / b,
+                };
+                return Ok(Value::Array(a.combine(b, f)?));
+            }
+            (Value::Signal(signal), Value::Array(_)) => (signal, inputs.weights(1)?, true),
+            (Value::Array(_), Value::Signal(signal)) => (signal, inputs.weights(0)?, false),
+            (Value::Signal(_), Value::Signal(_)) => {
+                bail!("it joins two branches of the network; gatelet takes a plain stack of layers")
+            }
+            (Value::Signal(_) | Value::Array(_), other) | (other, _) => return other.refuse(),
+        };
+        let (signal, constant) = self.per_feature(signal, constant)?;
+        let c = |k: usize| constant[k];
+        let out = match (op, is_first) {
+            ("Add", _) => self.affine(node, &signal, &|_| 1.0, &c)?,
+            ("Sub", true) => self.affine(node, &signal, &|_| 1.0, &|k| -c(k))?,
+            ("Sub", false) => self.affine(node, &signal, &|_| -1.0, &c)?,
+            ("Mul", _) => self.affine(node, &signal, &c, &|_| 0.0)?,
+            ("Div", true) => self.affine(node, &signal, &|k| 1.0 / c(k), &|_| 0.0)?,
+            _ => bail!("it divides by what depends on the input"),
+        };
+        Ok(Value::Signal(out))
+    }
+
+    /// The numbers of a constant that broadcasts over everything but the
+    /// features, one a feature; and the signal, which may have gained axes.
+    fn per_feature(&self, signal: &Signal, constant: &Array) -> Result<(Signal, Vec<f64>)> {
+        let mut signal = signal.clone();
+        let shape = constant.shape();
+        while signal.axes.len() < shape.len() {
+            signal.axes.insert(0, Vec::new());
+        }
+        let first = signal.axes.len() - shape.len();
+        let fits = shape.iter().enumerate().all(|(k, &size)| {
+            size == 1 || (signal.is_features(first + k) && size == self.builder.width())
+        });
+        ensure!(
+            fits,
+            "a constant of shape {shape:?} meets {signal} with {} features; gatelet takes one number, or one for each feature",
+            self.builder.width()
+        );
+        let numbers = constant.numbers()?;
+        let per_feature = numbers.iter().copied().cycle().take(self.builder.width());
+        Ok((signal, per_feature.collect()))
+    }
+
+    fn batch_normalization(&mut self, node: Node<'_>, inputs: &Inputs<'_>) -> Result<Value> {
+        let signal = inputs.signal(0)?;
+        ensure!(
+            signal.axes.len() > 1 && signal.is_features(1),
+            "it normalizes axis 1 of {signal}; gatelet takes the features"
+        );
+        ensure!(
+            node.int("training_mode", 0) == 0,
+            "it is in training mode; export the model after model.eval()"
+        );
+        let width = self.builder.width();
+        let numbers = |index| tensor(node, inputs.weights(index)?)?.vector(width);
+        let (gamma, beta) = (numbers(1)?, numbers(2)?);
+        let (mean, variance) = (numbers(3)?, numbers(4)?);
+        let epsilon = node.float("epsilon", 1e-5);
+        let scale = |k: usize| gamma[k] / (variance[k] + epsilon).sqrt();
+        let out = self.affine(node, signal, &scale, &|k| beta[k] - mean[k] * scale(k))?;
+        Ok(Value::Signal(out))
+    }
+
+    fn activation(
+        &mut self,
+        node: Node<'_>,
+        signal: &Signal,
+        activation: Activation,
+    ) -> Result<Value> {
+        // It may become a layer of its own.
+        self.budget.take(node.label(), &[self.builder.width(); 2])?;
+        let out = self.advance(signal)?;
+        self.builder.activation(node.label(), activation)?;
+        Ok(Value::Signal(out))
+    }
+
+    fn softmax(&mut self, node: Node<'_>, signal: &Signal) -> Result<Value> {
+        let rank = signal.axes.len();
+        // Before version 13, all axes from the given one on were one.
+        let joined = self.opset < 13;
+        let at = axis(node.int("axis", if joined { 1 } else { -1 }), rank)?;
+        let alone = !joined || (at + 1..rank).all(|k| signal.axes[k].is_empty());
+        ensure!(
+            signal.is_features(at) && alone,
+            "it runs over axis {at} of {signal}; gatelet takes the features"
+        );
+        if node.0.op_type == "LogSoftmax" {
+            self.builder.note(format!(
+                "node `{}` (LogSoftmax) becomes a softmax: probabilities come out, not their logarithms",
+                node.label()
+            ));
+        }
+        self.activation(node, signal, Activation::Softmax)
+    }
+}
+
+/// Weights under the name of the node that takes them.
+pub(super) fn tensor(node: Node<'_>, array: &Array) -> Result<Tensor> {
+    let values = array.numbers()?.to_vec();
+    Ok(Tensor { name: node.label().into(), shape: array.shape().to_vec(), values })
+}
+
+/// Weights as `[units][inputs]`: stored so (`as_is`), or the other way.
+fn matrix(node: Node<'_>, weights: &Array, as_is: bool) -> Result<Matrix> {
+    let [rows, cols] = *weights.shape() else {
+        bail!("its weights have shape {:?}, expected a matrix", weights.shape());
+    };
+    let tensor = tensor(node, weights)?;
+    if as_is { tensor.matrix(rows, cols) } else { tensor.transposed(cols, rows) }
+}
+
+/// Sizes of a tensor.
+fn sizes(numbers: &[i64]) -> Result<Vec<usize>> {
+    let sizes = numbers.iter().map(|&n| usize::try_from(n));
+    sizes.collect::<Result<_, _>>().context("it makes a tensor of negative size")
+}
+
+/// An axis as ONNX writes it, from the end if negative.
+pub(super) fn axis(axis: i64, rank: usize) -> Result<usize> {
+    let from_start = if axis < 0 { axis.saturating_add(rank as i64) } else { axis };
+    match usize::try_from(from_start) {
+        Ok(k) if k < rank => Ok(k),
+        _ => bail!("it names axis {axis} of a tensor with {rank}; the file is damaged"),
+    }
+}
+
+/// The axes a node names: as an attribute, or since version 13 as an input.
+fn axes(node: Node<'_>, inputs: &Inputs<'_>, index: usize) -> Result<Option<Vec<i64>>> {
+    match node.attribute("axes") {
+        Some(attribute) => {
+            ensure!(attribute.ints.len() <= MAX_LIST, "it names too many axes");
+            Ok(Some(attribute.ints.clone()))
+        }
+        None => inputs.integers(index),
+    }
+}
+
+/// The sizes of a value, or those from `start` to `end`.
+fn shape(node: Node<'_>, value: &Value) -> Result<Value> {
+    let shape = value.shape()?;
+    let rank = shape.len() as i64;
+    let clamp = |at: i64| {
+        let from_start = if at < 0 { at.saturating_add(rank) } else { at };
+        from_start.clamp(0, rank) as usize
+    };
+    let (start, end) = (clamp(node.int("start", 0)), clamp(node.int("end", rank)));
+    let sizes = shape.get(start..end).unwrap_or_default().iter().map(|&size| size as i64);
+    let origin = match value {
+        Value::Array(array) if array.origin() == Origin::File => Origin::File,
+        _ => Origin::Sizes,
+    };
+    Ok(Value::Array(Array::integers(sizes, origin)))
+}
+
+fn cast(node: Node<'_>, value: &Value) -> Result<Value> {
+    let to = node.int("to", 0);
+    let is_float = matches!(
+        to,
+        data_type::FLOAT | data_type::DOUBLE | data_type::FLOAT16 | data_type::BFLOAT16
+    );
+    match value {
+        Value::Array(array)
+            if is_float || matches!(to, data_type::INT32 | data_type::INT64 | data_type::BOOL) =>
+        {
+            Ok(Value::Array(array.cast(to)))
+        }
+        Value::Signal(_) | Value::Stack { .. } if is_float => Ok(value.clone()),
+        _ => bail!("it casts to ONNX's data type {to}; gatelet takes floats"),
+    }
+}
+
+fn transpose(node: Node<'_>, value: &Value) -> Result<Value> {
+    let rank = value.shape()?.len();
+    let order: Vec<usize> = match node.attribute("perm") {
+        None => (0..rank).rev().collect(),
+        Some(attribute) => {
+            let order = attribute.ints.iter().map(|&k| axis(k, rank));
+            order.collect::<Result<_>>()?
+        }
+    };
+    ensure!(
+        order.len() == rank && (0..rank).all(|k| order.contains(&k)),
+        "its perm is no order of {rank} axes; the file is damaged"
+    );
+    value.transpose(&order)
+}
+
+/// The shape that `target` asks for: 0 keeps a size, -1 takes what is left.
+fn resolve(shape: &[usize], target: &[i64], allow_zero: bool) -> Result<Vec<usize>> {
+    let bad = || format!("it reshapes {} to {target:?}; the file is damaged", describe(shape));
+    let keep = |(k, &size): (usize, &i64)| match size {
+        0 if !allow_zero => shape.get(k).map(|&size| Some(size)),
+        -1 => Some(None),
+        size => usize::try_from(size).ok().map(Some),
+    };
+    let sizes: Option<Vec<Option<usize>>> = target.iter().enumerate().map(keep).collect();
+    let sizes = sizes.with_context(bad)?;
+    let all = product(shape).with_context(bad)?;
+    let known: Vec<_> = sizes.iter().flatten().copied().collect();
+    let known = product(&known).with_context(bad)?;
+    let open = sizes.iter().filter(|size| size.is_none()).count();
+    let fits = match open {
+        0 => known == all,
+        1 => known > 0 && all % known == 0,
+        _ => false,
+    };
+    ensure!(fits, bad());
+    Ok(sizes.into_iter().map(|size| size.unwrap_or_else(|| all / known)).collect())
+}
+
+fn squeeze(node: Node<'_>, inputs: &Inputs<'_>) -> Result<Value> {
+    let value = inputs.value(0)?;
+    let shape = value.shape()?;
+    let gone: Vec<usize> = match axes(node, inputs, 1)? {
+        Some(axes) => axes.iter().map(|&k| axis(k, shape.len())).collect::<Result<_>>()?,
+        None => (0..shape.len()).filter(|&k| shape[k] == 1).collect(),
+    };
+    if let Some(k) = gone.iter().find(|&&k| shape[k] != 1) {
+        bail!("it drops axis {k} of {}, which is longer than 1", arrangement(value));
+    }
+    let left = (0..shape.len()).filter(|k| !gone.contains(k)).map(|k| shape[k]);
+    value.reshape(&left.collect::<Vec<_>>())
+}
+
+fn unsqueeze(node: Node<'_>, inputs: &Inputs<'_>) -> Result<Value> {
+    let value = inputs.value(0)?;
+    let shape = value.shape()?;
+    let new = axes(node, inputs, 1)?.context("it names no axes")?;
+    let rank = shape.len() + new.len();
+    let new: Vec<_> = new.iter().map(|&k| axis(k, rank)).collect::<Result<_>>()?;
+    let mut old = shape.into_iter();
+    let all: Vec<_> =
+        (0..rank).map(|k| if new.contains(&k) { 1 } else { old.next().unwrap_or(1) }).collect();
+    value.reshape(&all)
+}
+
+fn slice(node: Node<'_>, inputs: &Inputs<'_>) -> Result<Value> {
+    // Attributes before version 10, inputs since.
+    let list = |name: &str, index| match node.attribute(name) {
+        Some(attribute) if attribute.ints.len() <= MAX_LIST => Ok(Some(attribute.ints.clone())),
+        _ => inputs.integers(index),
+    };
+    let starts = list("starts", 1)?.context("it has no starts")?;
+    let ends = list("ends", 2)?.context("it has no ends")?;
+    let axes = list("axes", 3)?.unwrap_or_else(|| (0..starts.len() as i64).collect());
+    let steps = list("steps", 4)?.unwrap_or_else(|| vec![1; starts.len()]);
+    ensure!(
+        [ends.len(), axes.len(), steps.len()] == [starts.len(); 3],
+        "its starts, ends, axes and steps differ in number; the file is damaged"
+    );
+    let mut value = inputs.value(0)?.clone();
+    for (((&start, &end), &at), &step) in starts.iter().zip(&ends).zip(&axes).zip(&steps) {
+        let shape = value.shape()?;
+        let at = axis(at, shape.len())?;
+        ensure!(step != 0, "its step is 0; the file is damaged");
+        // As ONNX clamps them; in 128 bits, since an end may be the largest or smallest of 64.
+        let (size, step) = (shape[at] as i128, i128::from(step));
+        let bounds = if step > 0 { (0, size) } else { (-1, size - 1) };
+        let clamp = |position: i64, bounds: (i128, i128)| {
+            let position = i128::from(position);
+            (if position < 0 { position + size } else { position })
+                .clamp(bounds.0, bounds.1.max(bounds.0))
+        };
+        let (start, end) = (clamp(start, (0, bounds.1)), clamp(end, bounds));
+        let count = if step > 0 { end - start + step - 1 } else { end - start + step + 1 } / step;
+        value = value.slice(at, start as usize, step as isize, count.max(0) as usize)?;
+    }
+    Ok(value)
+}
+
+fn concat(node: Node<'_>, inputs: &Inputs<'_>) -> Result<Value> {
+    let values: Vec<&Value> =
+        (0..inputs.0.len()).map(|k| inputs.value(k)).collect::<Result<_>>()?;
+    let first = values.first().context("it joins nothing")?;
+    let at = axis(node.int("axis", 0), first.shape()?.len())?;
+    let arrays = values.iter().map(|value| match value {
+        Value::Array(array) => Some(array),
+        _ => None,
+    });
+    if let Some(arrays) = arrays.collect::<Option<Vec<_>>>() {
+        return Ok(Value::Array(Array::concat(&arrays, at)?));
+    }
+    if let [one] = values[..] {
+        return Ok(one.clone());
+    }
+    if values.iter().all(|value| matches!(value, Value::Cell)) {
+        return Ok(Value::Cell);
+    }
+    let signals = values.iter().map(|value| match value {
+        Value::Signal(signal) if signal.axes.get(at).is_some_and(Vec::is_empty) => {
+            Some(signal.clone())
+        }
+        _ => None,
+    });
+    let signals = signals.collect::<Option<_>>().with_context(|| {
+        format!(
+            "it joins {} with others; gatelet takes a plain stack of layers",
+            arrangement(first)
+        )
+    })?;
+    Ok(Value::Stack { axis: at, signals })
+}
+
+fn expand(value: &Value, target: &[usize], origin: Origin) -> Result<Value> {
+    match value {
+        Value::Array(array) => {
+            // One number fills a tensor of any size.
+            let expanded = match array.single() {
+                Some(single) => single.broadcast(target)?,
+                None => array.broadcast(target)?,
+            };
+            Ok(Value::Array(expanded.tainted(origin)))
+        }
+        _ => {
+            let shape = value.shape()?;
+            let expanded = broadcast_shape(&shape, target)?;
+            ensure!(
+                product(&expanded) == product(&shape),
+                "it repeats {}; gatelet takes each step once",
+                arrangement(value)
+            );
+            value.reshape(&expanded)
+        }
+    }
+}
+
+/// A value in a message.
+fn arrangement(value: &Value) -> String {
+    match value {
+        Value::Signal(signal) => signal.to_string(),
+        other => other.shape().map_or("a cell state".into(), |shape| describe(&shape)),
+    }
+}

@@ -1,0 +1,236 @@
+//! The RNN, GRU and LSTM nodes.
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::array::{Array, Origin};
+use super::nodes::{Inputs, tensor};
+use super::signal::{Part, Role, Signal};
+use super::{Importer, MAX_WIDTH, Node, Value};
+use crate::graph::{Gru, Lstm, Matrix, Op, Reset, Rnn, RnnActivation};
+
+impl Importer {
+    /// Adds a recurrent layer; gives all steps, the last one, and a cell state.
+    pub(super) fn recurrent(&mut self, node: Node<'_>, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        let op = node.0.op_type.as_str();
+        let gates = match op {
+            "LSTM" => 4,
+            "GRU" => 3,
+            _ => 1,
+        };
+        expect_forward(node)?;
+        let activations = activations(node)?;
+        ensure!(
+            node.float("clip", 0.0) == 0.0,
+            "it clips its sums at {}; gatelet takes it without clip",
+            node.float("clip", 0.0)
+        );
+        ensure!(
+            node.int("input_forget", 0) == 0,
+            "it couples its input and forget gates (input_forget=1); gatelet takes it with separate ones"
+        );
+        let batch_first = node.int("layout", 0) != 0;
+        let signal = inputs.signal(0)?;
+        let (time, batch) = self.sequence(signal, batch_first)?;
+
+        let (input, recurrent) = (inputs.weights(1)?, inputs.weights(2)?);
+        let [1, rows, features] = *input.shape() else {
+            bail!("its weights W have shape {:?}, expected [1, rows, inputs]", input.shape());
+        };
+        let units = node.attribute("hidden_size").map_or(rows as i64 / gates, |a| a.i);
+        ensure!(
+            (1..=MAX_WIDTH as i64).contains(&units),
+            "it has {units} units; gatelet takes 1 to {MAX_WIDTH}"
+        );
+        let units = units as usize;
+        let rows = gates as usize * units;
+        self.layer_size = self.budget.take(node.label(), &[rows, units + features])?;
+        let matrix = |array: &Array, cols| {
+            let mut tensor = tensor(node, array)?;
+            tensor.expect_shape(&[1, rows, cols])?;
+            tensor.shape.remove(0);
+            tensor.values = in_our_order(op, tensor.values);
+            tensor.matrix(rows, cols)
+        };
+        let (input, recurrent) = (matrix(input, features)?, matrix(recurrent, units)?);
+        let (bias, recurrent_bias) = match inputs.get(3) {
+            None => (vec![0.0; rows], vec![0.0; rows]),
+            Some(_) => {
+                let mut both = tensor(node, inputs.weights(3)?)?;
+                both.expect_shape(&[1, 2 * rows])?;
+                let recurrent_bias = both.values.split_off(rows);
+                (in_our_order(op, both.values), in_our_order(op, recurrent_bias))
+            }
+        };
+        self.expect_all_steps(node, inputs, time)?;
+        self.expect_zeros(node, inputs, 5, "initial_h")?;
+        if op == "LSTM" {
+            self.expect_zeros(node, inputs, 6, "initial_c")?;
+            self.expect_zeros(node, inputs, 7, "P (peepholes)")?;
+        }
+        let reset_after = node.int("linear_before_reset", 0) != 0;
+        let layer = layer(op, activations, reset_after, input, recurrent, bias, recurrent_bias);
+        let out = self.advance(signal)?;
+        self.builder.layer(node.label(), layer)?;
+        if time == 1 {
+            self.one_step = true;
+        }
+
+        let part = |role, size| Part::axis(role, size);
+        let (time, batch) = (part(Role::Time, time), part(Role::Batch, batch));
+        let (direction, features) = (Vec::new(), part(Role::Features, units));
+        let (all, last) = if batch_first {
+            (
+                vec![batch.clone(), time, direction.clone(), features.clone()],
+                vec![batch, direction, features],
+            )
+        } else {
+            (
+                vec![time, direction.clone(), batch.clone(), features.clone()],
+                vec![direction, batch, features],
+            )
+        };
+        let (all, last) =
+            (Signal { axes: all, ..out.clone() }, Signal { axes: last, last: true, ..out });
+        Ok(vec![Value::Signal(all), Value::Signal(last), Value::Cell])
+    }
+
+    /// Numbers of steps and of sequences of a signal that is a sequence.
+    fn sequence(&mut self, signal: &Signal, batch_first: bool) -> Result<(usize, usize)> {
+        ensure!(!signal.last, "it needs a sequence, but is given the last step of one");
+        let (time_axis, batch_axis) = if batch_first { (1, 0) } else { (0, 1) };
+        let size = |axis: usize, role| match &signal.axes[axis][..] {
+            [] => Some(1),
+            [part] if part.role == role || matches!(part.role, Role::Leading(_)) => Some(part.size),
+            _ => None,
+        };
+        let sizes = if signal.axes.len() == 3 && signal.is_features(2) {
+            size(time_axis, Role::Time).zip(size(batch_axis, Role::Batch))
+        } else {
+            None
+        };
+        let expected =
+            if batch_first { "[batch, time, features]" } else { "[time, batch, features]" };
+        let sizes = sizes.with_context(|| format!("its input is {signal}, expected {expected}"))?;
+        if let [Part { role: Role::Leading(0), .. }] = signal.axes[time_axis][..]
+            && let [Part { role: Role::Leading(1), .. }] = signal.axes[batch_axis][..]
+        {
+            self.builder.note(
+                "the model takes [time, batch, features]; data files stay [batch, time, features]",
+            );
+        }
+        Ok(sizes)
+    }
+
+    /// Refuses lengths other than that of the sequence.
+    fn expect_all_steps(&mut self, node: Node<'_>, inputs: &Inputs<'_>, time: usize) -> Result<()> {
+        match inputs.get(4) {
+            None => Ok(()),
+            Some(Value::Array(lengths)) if lengths.origin() < Origin::State => {
+                self.budget.take(node.label(), &[lengths.stored()])?;
+                ensure!(
+                    lengths.only() == Some(time as f64),
+                    "its sequence_lens is not the length of the sequence; export the model without lengths and give samples their `lengths` instead"
+                );
+                Ok(())
+            }
+            Some(_) => bail!(
+                "its sequence_lens is an input of the model; export the model without lengths and give samples their `lengths` instead"
+            ),
+        }
+    }
+
+    /// Refuses an optional input that is there and not zero.
+    fn expect_zeros(
+        &mut self,
+        node: Node<'_>,
+        inputs: &Inputs<'_>,
+        index: usize,
+        name: &str,
+    ) -> Result<()> {
+        match inputs.get(index) {
+            None => Ok(()),
+            Some(Value::Array(array)) => {
+                self.budget.take(node.label(), &[array.stored()])?;
+                ensure!(
+                    array.only() == Some(0.0),
+                    "its {name} is not zero; gatelet takes it absent or zero"
+                );
+                if array.origin() == Origin::State {
+                    self.builder.note(format!(
+                        "{name} of node `{}` is an input of the model: the state starts at zero and is kept from step to step",
+                        node.label()
+                    ));
+                }
+                Ok(())
+            }
+            Some(_) => {
+                bail!("its {name} depends on the model's input; gatelet takes it absent or zero")
+            }
+        }
+    }
+}
+
+/// Refuses the other directions.
+fn expect_forward(node: Node<'_>) -> Result<()> {
+    let direction = node.attribute("direction").map_or(&b"forward"[..], |a| &a.s);
+    ensure!(
+        direction == b"forward",
+        "its direction is {}; gatelet takes forward layers",
+        String::from_utf8_lossy(direction)
+    );
+    Ok(())
+}
+
+/// What a simple recurrent layer applies; of the others, refuses any but the
+/// usual functions.
+fn activations(node: Node<'_>) -> Result<RnnActivation> {
+    let op = node.0.op_type.as_str();
+    let usual: &[&str] = match op {
+        "LSTM" => &["sigmoid", "tanh", "tanh"],
+        "GRU" => &["sigmoid", "tanh"],
+        _ => &["tanh"],
+    };
+    let given = node.attribute("activations").map_or(&[][..], |a| &a.strings);
+    let given: Vec<_> = given.iter().map(|s| String::from_utf8_lossy(s).to_lowercase()).collect();
+    match &given[..] {
+        [] => Ok(RnnActivation::Tanh),
+        given if given == usual => Ok(RnnActivation::Tanh),
+        [one] if op == "RNN" && one == "relu" => Ok(RnnActivation::Relu),
+        _ => bail!(
+            "its activations are {}; gatelet takes {}{}",
+            given.join(", "),
+            usual.join(", "),
+            if op == "RNN" { " or relu" } else { "" }
+        ),
+    }
+}
+
+/// Rows of all gates from ONNX's order to this crate's.
+fn in_our_order(op: &str, rows: Vec<f64>) -> Vec<f64> {
+    if op != "LSTM" {
+        return rows;
+    }
+    let gate = |k: usize| &rows[rows.len() / 4 * k..rows.len() / 4 * (k + 1)];
+    // i o f c to i f g o
+    [gate(0), gate(2), gate(3), gate(1)].concat()
+}
+
+fn layer(
+    op: &str,
+    activation: RnnActivation,
+    reset_after: bool,
+    input: Matrix,
+    recurrent: Matrix,
+    bias: Vec<f64>,
+    recurrent_bias: Vec<f64>,
+) -> Op {
+    if op == "GRU" && reset_after {
+        return Op::Gru(Gru::reset_after(input, recurrent, bias, recurrent_bias));
+    }
+    let bias = bias.iter().zip(&recurrent_bias).map(|(b, r)| b + r).collect();
+    match op {
+        "LSTM" => Op::Lstm(Lstm { input, recurrent, bias }),
+        "GRU" => Op::Gru(Gru { input, recurrent, bias, reset: Reset::Before }),
+        _ => Op::Rnn(Rnn { input, recurrent, bias, activation }),
+    }
+}

@@ -1,0 +1,101 @@
+//! ONNX files of `tests/data/import` against what onnxruntime answered.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use gatelet_cli::data::Dataset;
+use gatelet_cli::graph::{Graph, Output};
+use gatelet_cli::import::import;
+use gatelet_cli::npz::Npz;
+use gatelet_cli::reference::forward;
+use tempfile::TempDir;
+use zip::ZipArchive;
+
+/// onnxruntime computes in float32.
+const TOLERANCE: f64 = 1e-5;
+
+fn data(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/import").join(file)
+}
+
+/// The largest difference of `graph`'s outputs from `expected` in the file.
+fn error(graph: &Graph, file: &Path, expected: &str) -> f64 {
+    let responses = forward(graph, &Dataset::read(file).unwrap().x);
+    let outputs = responses.iter().flat_map(|response| match graph.output {
+        Output::Last => response.last(graph.outputs()),
+        Output::EveryStep => &response.outputs,
+    });
+    let expected = Npz::open(file).unwrap().array(expected).unwrap().unwrap().into_f32();
+    let outputs: Vec<f64> = outputs.copied().collect();
+    assert_eq!(outputs.len(), expected.len(), "{}", file.display());
+    let errors = outputs.iter().zip(&expected).map(|(a, &b)| (a - f64::from(b)).abs());
+    errors.fold(0.0, f64::max)
+}
+
+#[track_caller]
+fn assert_answers(model: &str, file: &str, expected: &str) {
+    let graph = import(&data(model)).unwrap_or_else(|e| panic!("{e:#}"));
+    let worst = error(&graph, &data(file), expected);
+    assert!(worst < TOLERANCE, "{model}: {worst}");
+}
+
+#[test]
+fn what_keras_exports_answers_as_keras_did() {
+    for name in ["lstm", "lstm_2layer", "lstm_every_step", "lstm_only", "folded", "layout"] {
+        assert_answers(&format!("{name}.onnx"), &format!("{name}.npz"), "y");
+    }
+    for name in ["lstm", "gru_reset_after", "gru_time_distributed"] {
+        assert_answers(&format!("{name}_keras2.onnx"), &format!("{name}.npz"), "y");
+    }
+}
+
+#[test]
+fn what_pytorch_exports_answers_as_pytorch_would() {
+    for name in ["rnn_tanh", "rnn_relu", "lstm", "gru", "lstm_2layer", "gru_3layer"] {
+        let x = format!("torch_{name}.npz");
+        assert_answers(&format!("torch_{name}_script.onnx"), &x, "y");
+        assert_answers(&format!("torch_{name}_dynamo.onnx"), &x, "y_steps");
+    }
+    for style in ["script", "dynamo"] {
+        assert_answers(&format!("torch_lstm_only_{style}.onnx"), "torch_lstm_only.npz", "h");
+    }
+}
+
+#[test]
+fn onnx_gives_the_same_network_as_the_file_it_was_exported_from() {
+    let layers = |file: &str| {
+        let graph = import(&data(file)).unwrap();
+        (graph.layers.into_iter().map(|layer| layer.op).collect::<Vec<_>>(), graph.output)
+    };
+    for name in ["lstm", "lstm_2layer", "lstm_every_step", "lstm_only"] {
+        assert!(layers(&format!("{name}.keras")) == layers(&format!("{name}.onnx")), "{name}");
+    }
+    for name in ["lstm", "gru_reset_after", "gru_time_distributed"] {
+        let (h5, onnx) = (format!("{name}_keras2.h5"), format!("{name}_keras2.onnx"));
+        assert!(layers(&h5) == layers(&onnx), "{name}");
+    }
+}
+
+#[test]
+fn random_networks_answer_as_in_onnxruntime() {
+    let mut archive = ZipArchive::new(File::open(data("onnx_random.zip")).unwrap()).unwrap();
+    let folder = TempDir::new().unwrap();
+    let mut worst: f64 = 0.0;
+    let count = archive.len() / 2;
+    for k in 0..count {
+        let mut unpack = |name: String| {
+            let mut bytes = Vec::new();
+            archive.by_name(&name).unwrap().read_to_end(&mut bytes).unwrap();
+            let path = folder.path().join(name);
+            fs::write(&path, bytes).unwrap();
+            path
+        };
+        let (model, file) = (unpack(format!("{k}.onnx")), unpack(format!("{k}.npz")));
+        let graph = import(&model).unwrap_or_else(|e| panic!("{k}: {e:#}"));
+        let error = error(&graph, &file, "y");
+        assert!(error < TOLERANCE, "{k}: {error}");
+        worst = worst.max(error);
+    }
+    println!("{count} networks, largest difference {worst:.1e}");
+}
