@@ -5,7 +5,6 @@
 //! once for all blocks of a call. The packings made for other cores differ in how a tile becomes that.
 
 use core::arch::x86_64::*;
-use core::array;
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use bytemuck::must_cast;
@@ -50,18 +49,29 @@ pub(super) fn affine(
     z: &mut [[i32; 4]],
 ) {
     macro_rules! blocks {
-        ($n:literal) => {
+        ($tiles:ident, $n:literal) => {
             if let (Some(rows), Some(z)) = (rows.as_array::<$n>(), z.as_mut_array()) {
+                const TILES: u8 = Tiles::$tiles as u8;
                 // SAFETY: the core has AVX2.
-                return unsafe { affine_avx2(tiles, rows, weights, x, h, z) };
+                return unsafe { affine_avx2::<TILES, $n>(rows, weights, x, h, z) };
             }
         };
+        ($tiles:ident) => {{
+            blocks!($tiles, 1);
+            blocks!($tiles, 2);
+            blocks!($tiles, 3);
+            blocks!($tiles, 4);
+        }};
     }
-    if tiles != Tiles::Int4 && has_avx2() {
-        blocks!(1);
-        blocks!(2);
-        blocks!(3);
-        blocks!(4);
+    if has_avx2() {
+        match tiles {
+            Tiles::Int8Plain => blocks!(Int8Plain),
+            Tiles::Int8Dsp => blocks!(Int8Dsp),
+            Tiles::Int8Columns => blocks!(Int8Columns),
+            Tiles::Int8Helium => blocks!(Int8Helium),
+            Tiles::Int16 => blocks!(Int16),
+            Tiles::Int4 => {}
+        }
     }
     portable::affine(tiles, rows, weights, x, h, z)
 }
@@ -98,25 +108,27 @@ pub(super) fn gru_before(z: &[[i32; 4]; 2], memory: &mut [i32; 4], h: &mut [i16;
     }
 }
 
+// `Tiles` as constants of the kernels.
+const DSP: u8 = Tiles::Int8Dsp as u8;
+const COLUMNS: u8 = Tiles::Int8Columns as u8;
+const HELIUM: u8 = Tiles::Int8Helium as u8;
+const INT16: u8 = Tiles::Int16 as u8;
+
 #[target_feature(enable = "avx2")]
-fn affine_avx2<const N: usize>(
-    tiles: Tiles,
+fn affine_avx2<const TILES: u8, const N: usize>(
     rows: &[[Row; 4]; N],
     weights: &[u8],
     x: &[i16],
     h: &[i16],
     z: &mut [[i32; 4]; N],
 ) {
-    let (x_bytes, h_bytes) = (tiles.bytes(x.len()), tiles.bytes(h.len()));
-    let blocks: [_; N] = array::from_fn(|b| {
-        let (_, from_block) = split(weights, b * (x_bytes + h_bytes));
-        split(from_block, x_bytes)
-    });
-    let sums_x = products(tiles, blocks.map(|(of_x, _)| of_x), x);
-    let sums_h = products(tiles, blocks.map(|(_, of_h)| of_h), h);
+    let of_x = x.len() * if TILES == INT16 { 8 } else { 4 };
+    let block = weights.len() / N;
+    let sums_x = products::<TILES, N>(weights, 0, block, x);
+    let sums_h = products::<TILES, N>(weights, of_x, block, h);
     for (b, z) in z.chunks_mut(2).enumerate() {
         let (first, last) = (2 * b, (2 * b + 1).min(N - 1));
-        let rows = [&rows[first], &rows[last]];
+        let rows = (&rows[first], &rows[last]);
         let x = _mm256_hadd_epi32(sums_x[first], sums_x[last]);
         let h = _mm256_hadd_epi32(sums_h[first], sums_h[last]);
         let both: [[i32; 4]; 2] = must_cast(pre_activations(rows, x, h));
@@ -124,127 +136,118 @@ fn affine_avx2<const N: usize>(
     }
 }
 
-/// `split_at` that cannot panic.
-fn split(bytes: &[u8], at: usize) -> (&[u8], &[u8]) {
-    bytes.split_at(at.min(bytes.len()))
-}
-
-/// The tile at `t`.
-///
-/// # Safety
-/// `tiles` is longer than `t` tiles.
-#[inline(always)]
-unsafe fn tile<const BYTES: usize>(tiles: &[u8], t: usize) -> &[u8; BYTES] {
-    let tile: *const [u8; BYTES] = tiles.as_ptr().wrapping_add(BYTES * t).cast();
-    // SAFETY: inside `tiles`; bytes have no alignment.
-    unsafe { &*tile }
-}
-
 /// Sums of the rows of `N` blocks, in two parts each: those of rows 0 and 1, then of rows 2 and 3.
-/// For any layout but [`Tiles::Int4`].
+/// The tiles of the first block start at `at`, those of the others `block` bytes further each.
 #[target_feature(enable = "avx2")]
-fn products<const N: usize>(tiles: Tiles, weights: [&[u8]; N], v: &[i16]) -> [__m256i; N] {
-    if weights.iter().any(|weights| weights.len() < tiles.bytes(v.len())) {
-        return [_mm256_setzero_si256(); N];
-    }
-    let widen = |tile: &[u8; 16]| _mm256_cvtepi8_epi16(must_cast(*tile));
-    match tiles {
-        Tiles::Int8Dsp => pair_products(weights, v),
-        Tiles::Int8Helium => {
-            let (wide, last) = v.as_chunks();
-            let sums = wide_products(weights, wide);
-            let weights = weights.map(|weights| split(weights, 32 * wide.len()).1);
-            let last = row_products(weights, last.as_chunks().0, widen);
-            array::from_fn(|b| _mm256_add_epi32(sums[b], last[b]))
-        }
-        Tiles::Int8Columns => row_products(weights, v.as_chunks().0, |tile: &[u8; 16]| {
-            let rows = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-            let offset = must_cast([0x8080_8080, 0x8080_8080, 0x8080_8080, 0u32]);
-            let tile = _mm_shuffle_epi8(must_cast(*tile), rows);
-            _mm256_cvtepi8_epi16(_mm_xor_si128(tile, offset))
-        }),
-        Tiles::Int16 => row_products(weights, v.as_chunks().0, |tile: &[u8; 32]| must_cast(*tile)),
-        _ => row_products(weights, v.as_chunks().0, widen),
-    }
-}
-
-/// Tiles that `widen` makes `i16`, row after row, four columns each.
-#[target_feature(enable = "avx2")]
-fn row_products<const N: usize, const BYTES: usize>(
-    weights: [&[u8]; N],
-    v: &[[i16; 4]],
-    widen: impl Fn(&[u8; BYTES]) -> __m256i,
+fn products<const TILES: u8, const N: usize>(
+    weights: &[u8],
+    at: usize,
+    block: usize,
+    v: &[i16],
 ) -> [__m256i; N] {
     let mut sums = [_mm256_setzero_si256(); N];
-    for (t, v) in v.iter().enumerate() {
+    let tile_bytes = if TILES == INT16 { 32 } else { 16 };
+    if weights.len() < at + (N - 1) * block + v.len() / 4 * tile_bytes {
+        return sums;
+    }
+    let tile = |b: usize, offset: usize| weights.as_ptr().wrapping_add(at + b * block + offset);
+    let (wide, last) = v.as_chunks::<8>();
+
+    if TILES == DSP {
+        // Two tiles at a time; half of the registers idle for an odd last one.
+        let mut odd = sums;
+        for (t, v) in wide.iter().enumerate() {
+            let v = _mm256_permute4x64_epi64(_mm256_castsi128_si256(must_cast(*v)), 0b01_01_00_00);
+            for b in 0..N {
+                // SAFETY: the length of the weights, checked above, covers all of `v`.
+                let pairs = unsafe { _mm256_loadu_si256(tile(b, 32 * t).cast()) };
+                (sums[b], odd[b]) = add_pairs(sums[b], odd[b], pairs, v);
+            }
+        }
+        if let Some(v) = last.as_array::<4>() {
+            let v = _mm256_zextsi128_si256(_mm_set1_epi64x(must_cast(*v)));
+            for b in 0..N {
+                // SAFETY: as above.
+                let pairs = unsafe { _mm_loadu_si128(tile(b, 32 * wide.len()).cast()) };
+                (sums[b], odd[b]) = add_pairs(sums[b], odd[b], _mm256_zextsi128_si256(pairs), v);
+            }
+        }
+        for (sum, odd) in sums.iter_mut().zip(odd) {
+            let (even, odd) = (fold(*sum), fold(odd));
+            *sum = _mm256_set_m128i(_mm_unpackhi_epi64(even, odd), _mm_unpacklo_epi64(even, odd));
+        }
+        return sums;
+    }
+
+    let mut v = v;
+    let mut first = 0;
+    if TILES == HELIUM {
+        let mut lower = sums;
+        for (t, v) in wide.iter().enumerate() {
+            let v = _mm256_broadcastsi128_si256(must_cast(*v));
+            for b in 0..N {
+                // SAFETY: as above.
+                let upper_rows = unsafe { _mm_loadu_si128(tile(b, 32 * t).cast()) };
+                // SAFETY: as above.
+                let lower_rows = unsafe { _mm_loadu_si128(tile(b, 32 * t + 16).cast()) };
+                sums[b] = add_products(sums[b], _mm256_cvtepi8_epi16(upper_rows), v);
+                lower[b] = add_products(lower[b], _mm256_cvtepi8_epi16(lower_rows), v);
+            }
+        }
+        for b in 0..N {
+            sums[b] = _mm256_permute4x64_epi64(_mm256_hadd_epi32(sums[b], lower[b]), 0b11_01_10_00);
+        }
+        (v, first) = (last, 32 * wide.len());
+    }
+    for (t, v) in v.as_chunks::<4>().0.iter().enumerate() {
         let v = _mm256_set1_epi64x(must_cast(*v));
-        for (sum, weights) in sums.iter_mut().zip(weights) {
-            // SAFETY: `products` made sure of a tile for every chunk of `v`.
-            let rows = widen(unsafe { tile(weights, t) });
-            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(rows, v));
+        for b in 0..N {
+            let tile = tile(b, first + tile_bytes * t);
+            let rows = if TILES == INT16 {
+                // SAFETY: as above.
+                unsafe { _mm256_loadu_si256(tile.cast()) }
+            } else {
+                // SAFETY: as above.
+                let bytes = unsafe { _mm_loadu_si128(tile.cast()) };
+                _mm256_cvtepi8_epi16(if TILES == COLUMNS { transposed(bytes) } else { bytes })
+            };
+            sums[b] = add_products(sums[b], rows, v);
         }
     }
     sums
 }
 
-/// Tiles of eight columns.
 #[target_feature(enable = "avx2")]
-fn wide_products<const N: usize>(weights: [&[u8]; N], v: &[[i16; 8]]) -> [__m256i; N] {
-    let mut sums = [[_mm256_setzero_si256(); 2]; N];
-    for (t, v) in v.iter().enumerate() {
-        let v = _mm256_broadcastsi128_si256(must_cast(*v));
-        for (sums, weights) in sums.iter_mut().zip(weights) {
-            // SAFETY: `products` made sure of a tile for every chunk of `v`.
-            let rows: &[u8; 32] = unsafe { tile(weights, t) };
-            for (sum, two) in sums.iter_mut().zip(rows.as_chunks::<16>().0) {
-                let two = _mm256_cvtepi8_epi16(must_cast(*two));
-                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(two, v));
-            }
-        }
-    }
-    sums.map(|[r01, r23]| _mm256_permute4x64_epi64(_mm256_hadd_epi32(r01, r23), 0b11_01_10_00))
+fn add_products(sums: __m256i, rows: __m256i, v: __m256i) -> __m256i {
+    _mm256_add_epi32(sums, _mm256_madd_epi16(rows, v))
 }
 
-/// Tiles of `i16` that hold two rows, even + 256 × odd: the low byte with its sign, and the quotient
-/// by 256 rounded. Two tiles at a time; half of the registers idle for an odd last one.
+/// Even rows: the low byte with its sign; odd ones: the quotient by 256, rounded.
 #[target_feature(enable = "avx2")]
-fn pair_products<const N: usize>(weights: [&[u8]; N], v: &[i16]) -> [__m256i; N] {
-    let mut sums = [[_mm256_setzero_si256(); 2]; N];
-    let add = |[even, odd]: &mut [__m256i; 2], pairs: __m256i, v: __m256i| {
-        let low = _mm256_srai_epi16(_mm256_slli_epi16(pairs, 8), 8);
-        let quotient = _mm256_mulhrs_epi16(pairs, _mm256_set1_epi16(128));
-        *even = _mm256_add_epi32(*even, _mm256_madd_epi16(low, v));
-        *odd = _mm256_add_epi32(*odd, _mm256_madd_epi16(quotient, v));
-    };
-    let (two, one) = v.as_chunks::<8>();
-    for (t, v) in two.iter().enumerate() {
-        let v = _mm256_permute4x64_epi64(_mm256_castsi128_si256(must_cast(*v)), 0b01_01_00_00);
-        for (sums, weights) in sums.iter_mut().zip(weights) {
-            // SAFETY: `products` made sure of two tiles for every chunk of `v`.
-            let tiles: &[u8; 32] = unsafe { tile(weights, t) };
-            add(sums, must_cast(*tiles), v);
-        }
-    }
-    if let Some(v) = one.as_array::<4>() {
-        let v = _mm256_zextsi128_si256(_mm_set1_epi64x(must_cast(*v)));
-        for (sums, weights) in sums.iter_mut().zip(weights) {
-            // SAFETY: the last of the tiles that `products` made sure of.
-            let tile: &[u8; 16] = unsafe { tile(weights, 2 * two.len()) };
-            add(sums, _mm256_zextsi128_si256(must_cast(*tile)), v);
-        }
-    }
-    sums.map(|sums| {
-        let [even, odd] = sums.map(|sum| {
-            _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1))
-        });
-        _mm256_set_m128i(_mm_unpackhi_epi64(even, odd), _mm_unpacklo_epi64(even, odd))
-    })
+fn add_pairs(even: __m256i, odd: __m256i, pairs: __m256i, v: __m256i) -> (__m256i, __m256i) {
+    let low = _mm256_srai_epi16(_mm256_slli_epi16(pairs, 8), 8);
+    let quotient = _mm256_mulhrs_epi16(pairs, _mm256_set1_epi16(1 << 7));
+    (add_products(even, low, v), add_products(odd, quotient, v))
+}
+
+/// A tile of [`Tiles::Int8Columns`] as one of [`Tiles::Int8Plain`].
+#[target_feature(enable = "avx2")]
+fn transposed(tile: __m128i) -> __m128i {
+    let rows = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    let biased = must_cast([0x8080_8080u32, 0x8080_8080, 0x8080_8080, 0]);
+    _mm_xor_si128(_mm_shuffle_epi8(tile, rows), biased)
+}
+
+/// Both halves added.
+#[target_feature(enable = "avx2")]
+fn fold(v: __m256i) -> __m128i {
+    _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1))
 }
 
 /// `bias + scale(x, m_x) + scale(h, m_h)` of two blocks, whose sums are interleaved as `vphaddd` does.
 #[target_feature(enable = "avx2")]
-fn pre_activations(rows: [&[Row; 4]; 2], x: __m256i, h: __m256i) -> __m256i {
-    let [first, last] = rows.map(|rows| must_cast::<[Row; 4], __m256>(*rows));
+fn pre_activations(rows: (&[Row; 4], &[Row; 4]), x: __m256i, h: __m256i) -> __m256i {
+    let (first, last): (__m256, __m256) = (must_cast(*rows.0), must_cast(*rows.1));
     let bias = _mm256_castps_si256(_mm256_shuffle_ps(first, last, 0x88));
     // `m_h` in the upper half of a word, `m_x` in the lower.
     let m = _mm256_castps_si256(_mm256_shuffle_ps(first, last, 0xdd));
