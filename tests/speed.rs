@@ -4,8 +4,11 @@
 use gatelet::WeightType::{self, Int8};
 use gatelet_cli::bench::measure;
 
-/// Most instructions of one step; the int8 LSTM figures are the design's.
-const MOST: [(&str, &str, (usize, usize), WeightType, u32); 14] = [
+/// Board, cell, inputs and units, weights, and the most instructions of one step.
+type Promise = (&'static str, &'static str, (usize, usize), WeightType, u32);
+
+/// The int8 LSTM figures are the design's.
+const MOST: [Promise; 14] = [
     ("cortex-m4", "lstm", (16, 32), Int8, 12_300),
     ("cortex-m4", "lstm", (40, 64), Int8, 40_000),
     ("cortex-m4", "lstm", (40, 128), Int8, 118_000),

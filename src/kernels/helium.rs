@@ -47,7 +47,7 @@ impl Product {
             more_zeros: [0; 2],
             rounds: tiles.div_ceil(UNROLLED),
             entry: end.wrapping_sub(first * TILE_BYTES).addr() | 1,
-            exit: if v.len() % 8 == 0 { done } else { last }.addr() | 1,
+            exit: if v.len().is_multiple_of(8) { done } else { last }.addr() | 1,
         }
     }
 }

@@ -15,7 +15,7 @@ pub(crate) const fn sign_mask(value: i32) -> i32 {
     value >> 31
 }
 
-/// [`affine`](super::affine) for every packing.
+/// The products of blocks of four rows, for every packing.
 pub fn affine(
     tiles: Tiles,
     rows: &[[Row; 4]],

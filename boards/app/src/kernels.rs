@@ -126,7 +126,8 @@ impl Data {
         ];
         let kind = self.next() >> 8;
         let shift = (kind >> 8) % 20;
-        let z = [[0; 4]; 4].map(|gate| gate.map(|_| self.pick(kind % 4 != 0, CORNERS) >> shift));
+        let z = [[0; 4]; 4]
+            .map(|gate| gate.map(|_| self.pick(!kind.is_multiple_of(4), CORNERS) >> shift));
         let memory = [0; 4].map(|_| {
             let corners = [CELL_MAX, -CELL_MAX, CELL_MAX - 1, 0];
             (self.pick(kind & 16 == 0, corners) >> ((kind >> 5) % 8)).clamp(-CELL_MAX, CELL_MAX)

@@ -117,7 +117,7 @@ pub fn bench(
     Ok(all?.concat())
 }
 
-/// Measurements that [`bench`] makes on every board.
+/// Measurements that [`bench()`] makes on every board.
 pub const fn measurements(weights: &[WeightType]) -> usize {
     weights.len() * CELLS.len() * SHAPES.len()
 }
@@ -125,7 +125,7 @@ pub const fn measurements(weights: &[WeightType]) -> usize {
 /// Measures one layer; `folder` is for temporary files.
 ///
 /// # Errors
-/// As [`bench`].
+/// As [`bench()`].
 pub fn measure(
     board: &'static str,
     cell: &'static str,
