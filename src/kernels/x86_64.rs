@@ -201,7 +201,7 @@ fn products<const TILES: u8, const N: usize>(
     }
     for (t, v) in v.as_chunks::<4>().0.iter().enumerate() {
         let v = _mm256_set1_epi64x(must_cast(*v));
-        for b in 0..N {
+        for (b, sum) in sums.iter_mut().enumerate() {
             let tile = tile(b, first + tile_bytes * t);
             let rows = if TILES == INT16 {
                 // SAFETY: as above.
@@ -211,7 +211,7 @@ fn products<const TILES: u8, const N: usize>(
                 let bytes = unsafe { _mm_loadu_si128(tile.cast()) };
                 _mm256_cvtepi8_epi16(if TILES == COLUMNS { transposed(bytes) } else { bytes })
             };
-            sums[b] = add_products(sums[b], rows, v);
+            *sum = add_products(*sum, rows, v);
         }
     }
     sums
