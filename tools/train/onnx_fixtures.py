@@ -114,15 +114,14 @@ def torch_script(g, cell, weights, layers, x="x", activation="Tanh"):
     return g.transpose(y, 1, 0, 2), *states
 
 
-def torch_dynamo(g, cell, weights, layers, x="x", activation="Tanh"):
-    """The same as torch.onnx.export(dynamo=True) writes it, before it folds constants."""
+def torch_dynamo(g, cell, weights, layers, x="x"):
+    """The same as torch.onnx.export(dynamo=True) writes it, before it folds constants; it has no nn.RNN."""
     hidden = weights["weight_hh_l0"].shape[1]
     batch = g("Reshape", g("Shape", x, start=0, end=1), g("Constant", value_ints=[-1]))
     size = g("Concat", g.constant([layers]), batch, g.constant([hidden]), axis=0)
     zeros = [g("Expand", g("Constant", value_float=0.0), size)]
     zeros *= 2 if cell == "LSTM" else 1
-    # aten_gru leaves linear_before_reset at 0, a mistake of onnxscript 0.7; PyTorch's GRU is the other form.
-    attributes = {"RNN": dict(activations=[activation]), "GRU": dict(linear_before_reset=1), "LSTM": {}}[cell]
+    attributes = dict(linear_before_reset=1) if cell == "GRU" else {}
     y, states = g.transpose(x, 1, 0, 2), []
     h_size = g("Shape", zeros[0], start=2, end=3)
     for layer in range(layers):
@@ -162,10 +161,13 @@ def write_torch(out):
         state = load_file(out / f"torch_{name}.safetensors")
         weights = {key.removeprefix(prefix): w for key, w in state.items()}
         arrays = np.load(out / f"torch_{name}.npz")
-        activation = "Relu" if name == "rnn_relu" else "Tanh"
-        for style, recurrent in (("script", torch_script), ("dynamo", torch_dynamo)):
+        for style in ("script",) if cell == "RNN" else ("script", "dynamo"):
             g = Nodes(["batch", "time", 3], opset=17 if style == "script" else 18)
-            y, *states = recurrent(g, cell, weights, layers, activation=activation)
+            if style == "script":
+                activation = "Relu" if name == "rnn_relu" else "Tanh"
+                y, *states = torch_script(g, cell, weights, layers, activation=activation)
+            else:
+                y, *states = torch_dynamo(g, cell, weights, layers)
             if linear is None:
                 model, expected = g.model(y, *states), arrays["h"]
             else:
@@ -186,7 +188,12 @@ def write_torch(out):
                 y = g("Softmax", y, axis=-1)
                 model, expected = g.model(y), arrays["y" if style == "script" else "y_steps"]
             np.testing.assert_allclose(answer(model, arrays["x"]), expected, atol=1e-5)
-            onnx.save(model, out / f"torch_{name}_{style}.onnx")
+            # dynamo=True puts the weights beside the model.
+            beside = style == "dynamo" and name == "lstm"
+            file = f"torch_{name}_{style}.onnx"
+            (out / f"{file}.data").unlink(missing_ok=True)
+            external = dict(save_as_external_data=True, location=f"{file}.data", size_threshold=0) if beside else {}
+            onnx.save(model, out / file, **external)
 
 
 def keras_export(model, path):

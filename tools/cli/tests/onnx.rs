@@ -55,7 +55,10 @@ fn what_pytorch_exports_answers_as_pytorch_would() {
     for name in ["rnn_tanh", "rnn_relu", "lstm", "gru", "lstm_2layer", "gru_3layer"] {
         let x = format!("torch_{name}.npz");
         assert_answers(&format!("torch_{name}_script.onnx"), &x, "y");
-        assert_answers(&format!("torch_{name}_dynamo.onnx"), &x, "y_steps");
+        // The newer exporter has no nn.RNN; its nn.LSTM keeps the weights beside the model.
+        if !name.starts_with("rnn") {
+            assert_answers(&format!("torch_{name}_dynamo.onnx"), &x, "y_steps");
+        }
     }
     for style in ["script", "dynamo"] {
         assert_answers(&format!("torch_lstm_only_{style}.onnx"), "torch_lstm_only.npz", "h");

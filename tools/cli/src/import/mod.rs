@@ -19,7 +19,8 @@
 //! Identity, Dropout; and whatever builds shapes and zero states. Taking the
 //! last step, in any way, makes the model answer once, else it answers at
 //! every step. The first input is the sequence, the first output the answer;
-//! other inputs can only be initial states, which start at zero.
+//! other inputs can only be initial states, which start at zero. Weights may
+//! be in a file beside the model, where PyTorch puts them.
 //!
 //! Keras 3 writes its GRU and SimpleRNN as loops, which are refused: give
 //! gatelet the `.keras` file.
@@ -78,7 +79,7 @@ pub fn import(path: &Path) -> Result<Graph> {
     let read: fn(&Path, Vec<u8>) -> Result<Graph> = match extension.to_ascii_lowercase().as_str() {
         "keras" => |_, bytes| keras::from_archive(&bytes),
         "h5" | "hdf5" => |_, bytes| keras::from_h5(bytes),
-        "onnx" => |_, bytes| onnx::from_bytes(bytes),
+        "onnx" => onnx::from_bytes,
         "safetensors" => safetensors::from_state_dict,
         _ => bail!(
             "{} is no model gatelet reads; expected .onnx, .keras, .h5 or .safetensors",

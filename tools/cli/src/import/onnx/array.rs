@@ -1,15 +1,22 @@
 //! Tensors whose numbers are known: weights, shapes, indices.
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail, ensure};
 use half::{bf16, f16};
+use prost::bytes::Bytes;
 
 use super::proto::TensorProto;
 use crate::import::{Budget, MAX_PARAMETERS};
 
 /// Most axes of a tensor.
 pub(super) const MAX_RANK: usize = 16;
+
+/// ONNX's number for a tensor whose numbers are in another file.
+const EXTERNAL: i32 = 1;
 
 /// ONNX's number for the type of a tensor's elements.
 pub(super) mod data_type {
@@ -72,16 +79,13 @@ impl Array {
         Self { shape, numbers: Numbers::Each(numbers), integer: false, origin: Origin::File }
     }
 
-    /// Reads a tensor of the file.
-    pub(super) fn read(tensor: &TensorProto, budget: &mut Budget) -> Result<Self> {
+    /// Reads a tensor of the file, or of a file beside it in `folder`.
+    pub(super) fn read(
+        tensor: &TensorProto,
+        folder: Option<&Path>,
+        budget: &mut Budget,
+    ) -> Result<Self> {
         let name = &tensor.name;
-        if tensor.data_location != 0 || !tensor.external_data.is_empty() {
-            let location = tensor.external_data.iter().find(|entry| entry.key == "location");
-            bail!(
-                "weights `{name}` are in another file, `{}`; save the model in one file, with onnx.save(onnx.load(\"model.onnx\"), \"one.onnx\")",
-                location.map_or("?", |entry| &entry.value)
-            );
-        }
         let shape = tensor.dims.iter().map(|&d| usize::try_from(d));
         let shape: Vec<_> = shape
             .collect::<Result<_, _>>()
@@ -89,16 +93,23 @@ impl Array {
         ensure!(shape.len() <= MAX_RANK, "weights `{name}` have more than {MAX_RANK} dimensions");
         let elements = budget.take(name, &shape)?;
         let data_type = i64::from(tensor.data_type);
-        let Some((stored, size)) = stored(tensor, data_type) else {
+        let Some((listed, size)) = listed(tensor, data_type) else {
             bail!(
                 "weights `{name}` are of ONNX's data type {data_type}; gatelet takes float, double, float16, bfloat16, int32, int64 and bool"
             );
         };
+        let raw = if tensor.data_location == EXTERNAL {
+            beside(tensor, folder, elements * size)?
+        } else {
+            tensor.raw_data.clone()
+        };
+        let complete =
+            if raw.is_empty() { listed == elements } else { raw.len() == elements * size };
         ensure!(
-            stored == elements * size,
+            complete,
             "weights `{name}` have shape {shape:?}, but not as many numbers; the file is damaged"
         );
-        let numbers = numbers(tensor, data_type);
+        let numbers = numbers(tensor, &raw, data_type);
         let numbers = Numbers::Each(numbers);
         Ok(Self { shape, numbers, integer: is_integer(data_type), origin: Origin::File })
     }
@@ -369,10 +380,33 @@ pub(super) fn broadcast_shape(a: &[usize], b: &[usize]) -> Result<Vec<usize>> {
     (0..rank).map(one).collect()
 }
 
-/// What a tensor stores, and how much of it a number takes: in bytes if it is
-/// raw, else in numbers. Nothing if `data_type` is not one gatelet reads.
-fn stored(tensor: &TensorProto, data_type: i64) -> Option<(usize, usize)> {
-    let (list, size) = match data_type {
+/// `bytes` bytes of the file that holds a tensor's numbers.
+fn beside(tensor: &TensorProto, folder: Option<&Path>, bytes: usize) -> Result<Bytes> {
+    let entry = |key| tensor.external_data.iter().find(|e| e.key == key).map(|e| &e.value[..]);
+    let location = entry("location").unwrap_or_default();
+    let read = || {
+        let folder = folder?;
+        // A bare name: a model must not choose what else is read.
+        let name = Path::new(location).file_name().filter(|name| *name == location)?;
+        let offset = entry("offset").map_or(Some(0), |offset| offset.parse().ok())?;
+        let mut file = File::open(folder.join(name)).ok()?;
+        file.seek(SeekFrom::Start(offset)).ok()?;
+        let mut raw = Vec::new();
+        file.take(bytes as u64).read_to_end(&mut raw).ok()?;
+        Some(Bytes::from(raw)).filter(|raw| raw.len() == bytes)
+    };
+    read().with_context(|| {
+        format!(
+            "weights `{}` are not in the file `{location}`; keep that file beside the model, or save both as one with onnx.save(onnx.load(\"model.onnx\"), \"one.onnx\")",
+            tensor.name
+        )
+    })
+}
+
+/// How many numbers a tensor lists, and in how many bytes raw data has each;
+/// nothing if `data_type` is not one gatelet reads.
+fn listed(tensor: &TensorProto, data_type: i64) -> Option<(usize, usize)> {
+    Some(match data_type {
         data_type::FLOAT => (tensor.float_data.len(), 4),
         data_type::DOUBLE => (tensor.double_data.len(), 8),
         data_type::INT64 => (tensor.int64_data.len(), 8),
@@ -380,17 +414,14 @@ fn stored(tensor: &TensorProto, data_type: i64) -> Option<(usize, usize)> {
         data_type::BOOL => (tensor.int32_data.len(), 1),
         data_type::FLOAT16 | data_type::BFLOAT16 => (tensor.int32_data.len(), 2),
         _ => return None,
-    };
-    let raw = tensor.raw_data.len();
-    Some(if raw == 0 { (list, 1) } else { (raw, size) })
+    })
 }
 
-/// The numbers of a tensor of a known type.
-fn numbers(tensor: &TensorProto, data_type: i64) -> Rc<[f64]> {
+/// The numbers of a tensor of a known type: raw, or as it lists them.
+fn numbers(tensor: &TensorProto, raw: &[u8], data_type: i64) -> Rc<[f64]> {
     fn each<const N: usize>(raw: &[u8], number: impl Fn([u8; N]) -> f64) -> Rc<[f64]> {
         raw.as_chunks::<N>().0.iter().map(|&bytes| number(bytes)).collect()
     }
-    let raw = &tensor.raw_data[..];
     let bits = tensor.int32_data.iter().map(|&n| n as u16);
     match (data_type, raw.is_empty()) {
         (data_type::FLOAT, true) => tensor.float_data.iter().map(|&n| f64::from(n)).collect(),

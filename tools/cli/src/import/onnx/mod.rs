@@ -24,6 +24,7 @@ mod tests;
 mod wire;
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -35,7 +36,7 @@ use self::proto::tensor_shape_proto::dimension::Value as Dimension;
 use self::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto};
 use self::signal::{Part, Role, Signal};
 use super::Budget;
-use crate::graph::{Graph, GraphBuilder, Output};
+use crate::graph::{Graph, GraphBuilder, Layer, Op, Output, Reset};
 
 /// Nodes this module takes, for the message that refuses another.
 const ACCEPTED: &str = "LSTM, GRU, RNN, Gemm, MatMul, Add, Sub, Mul, Div, BatchNormalization, Relu, Sigmoid, Tanh, Softmax, LogSoftmax, \
@@ -58,8 +59,8 @@ fn describe(sizes: &[usize]) -> String {
     format!("[{}]", sizes.iter().map(one).collect::<Vec<_>>().join(", "))
 }
 
-/// Imports an ONNX model.
-pub(super) fn from_bytes(bytes: Vec<u8>) -> Result<Graph> {
+/// Imports the ONNX model that is in `path`.
+pub(super) fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Graph> {
     const NO_MODEL: &str = "it is no ONNX model, or a damaged one";
     wire::check(&bytes).context(NO_MODEL)?;
     let model = ModelProto::decode(Bytes::from(bytes)).context(NO_MODEL)?;
@@ -70,7 +71,17 @@ pub(super) fn from_bytes(bytes: Vec<u8>) -> Result<Graph> {
         opset >= MIN_OPSET,
         "it uses version {opset} of ONNX's operators; gatelet takes version {MIN_OPSET} or later, which onnx.version_converter makes"
     );
-    run(graph, opset)
+    let mut graph = run(graph, path.parent(), opset)?;
+    let before = |layer: &Layer| matches!(&layer.op, Op::Gru(gru) if gru.reset == Reset::Before);
+    if model.producer_name == "pytorch"
+        && let Some(layer) = graph.layers.iter().find(|layer| before(layer))
+    {
+        graph.notes.push(format!(
+            "node `{}` (GRU) has linear_before_reset=0, but PyTorch's GRU is the other form: onnxscript before 0.7 wrote it so by mistake; export again with a newer one",
+            layer.name
+        ));
+    }
+    Ok(graph)
 }
 
 /// Whether a domain is that of ONNX's own operators.
@@ -150,7 +161,7 @@ impl Value {
 }
 
 /// Runs the nodes that the first output needs.
-fn run(graph: &GraphProto, opset: i64) -> Result<Graph> {
+fn run(graph: &GraphProto, folder: Option<&Path>, opset: i64) -> Result<Graph> {
     let output = graph.output.first().context("the model has no output")?;
     let mut needed = HashSet::from([output.name.as_str()]);
     let mut order = Vec::new();
@@ -170,7 +181,8 @@ fn run(graph: &GraphProto, opset: i64) -> Result<Graph> {
     let mut values = HashMap::new();
     let mut budget = Budget::default();
     for tensor in graph.initializer.iter().filter(|t| needed.contains(t.name.as_str())) {
-        values.insert(tensor.name.as_str(), Value::Array(Array::read(tensor, &mut budget)?));
+        values
+            .insert(tensor.name.as_str(), Value::Array(Array::read(tensor, folder, &mut budget)?));
     }
     let signal = inputs(graph, &mut values)?;
     let mut importer = Importer::new(&signal, opset);
@@ -295,8 +307,8 @@ struct Importer {
     /// Bounds the constants that nodes make, the weights that layers copy, and
     /// the work on both.
     budget: Budget,
-    /// Weights of the last layer.
-    layer_size: usize,
+    /// Weights of the dense layer at the end, which the next scaling may change.
+    foldable: usize,
     /// Whether the file describes one step, to be called again and again.
     one_step: bool,
 }
@@ -309,7 +321,7 @@ impl Importer {
             opset,
             depth: 0,
             budget: Budget::default(),
-            layer_size: 0,
+            foldable: 0,
             one_step: false,
         }
     }

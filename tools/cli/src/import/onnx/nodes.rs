@@ -74,7 +74,8 @@ impl Importer {
             "ConstantOfShape" => {
                 let shape = sizes(&inputs.integers(0)?.unwrap_or_default())?;
                 let fill = node.attribute("value").and_then(|attribute| attribute.t.as_ref());
-                let fill = fill.map(|tensor| Array::read(tensor, &mut self.budget)).transpose()?;
+                let fill =
+                    fill.map(|tensor| Array::read(tensor, None, &mut self.budget)).transpose()?;
                 let number = fill.map_or(Some(0.0), |array| array.only());
                 let number = number.context("its value is not one number")?;
                 Value::Array(Array::filled(shape, number, inputs.array(0)?.origin()))
@@ -132,7 +133,8 @@ impl Importer {
 
     fn constant(&mut self, node: Node<'_>) -> Result<Array> {
         if let Some(value) = node.attribute("value") {
-            return Array::read(value.t.as_ref().context("its value is empty")?, &mut self.budget);
+            let tensor = value.t.as_ref().context("its value is empty")?;
+            return Array::read(tensor, None, &mut self.budget);
         }
         let scalar = |array: Array| array.reshape(&[]);
         match node.0.attribute.first() {
@@ -158,8 +160,8 @@ impl Importer {
             let from_start = if index < 0.0 { index + shape[at] as f64 } else { index };
             ensure!(
                 from_start >= 0.0 && from_start < shape[at] as f64,
-                "index {index} is outside an axis of {}; the file is damaged",
-                shape[at]
+                "index {index} is outside axis {at} of {}; the file is damaged",
+                describe(&shape)
             );
             Ok(from_start as usize)
         };
@@ -195,7 +197,7 @@ impl Importer {
         );
         let units = weights.rows();
         ensure!(units <= MAX_WIDTH, "it has {units} units; gatelet takes {MAX_WIDTH} at most");
-        self.layer_size = self.budget.take(node.label(), &[units, weights.cols()])?;
+        self.foldable = self.budget.take(node.label(), &[units, weights.cols()])?;
         let mut out = self.advance(signal)?;
         out.axes[axis] = Part::axis(Role::Features, units);
         let dense = Dense { weights, bias: vec![0.0; units], activation: Activation::Linear };
@@ -248,8 +250,7 @@ impl Importer {
         scale: &dyn Fn(usize) -> f64,
         offset: &dyn Fn(usize) -> f64,
     ) -> Result<Signal> {
-        // It may be folded into the layer before.
-        self.budget.take(node.label(), &[self.layer_size])?;
+        self.budget.take(node.label(), &[self.foldable])?;
         let out = self.advance(signal)?;
         let features = 0..self.builder.width();
         let scale = features.clone().map(scale).collect();

@@ -43,7 +43,8 @@ impl Importer {
         );
         let units = units as usize;
         let rows = gates as usize * units;
-        self.layer_size = self.budget.take(node.label(), &[rows, units + features])?;
+        self.budget.take(node.label(), &[rows, units + features])?;
+        self.foldable = 0;
         let matrix = |array: &Array, cols| {
             let mut tensor = tensor(node, array)?;
             tensor.expect_shape(&[1, rows, cols])?;

@@ -20,7 +20,8 @@ fn bytes(fixture: &str) -> Vec<u8> {
 /// The refusal of a model, in one sentence.
 fn refusal(model: &ModelProto) -> String {
     let started = Instant::now();
-    let error = from_bytes(model.encode_to_vec()).expect_err("a model to be refused");
+    let error =
+        from_bytes(Path::new(""), model.encode_to_vec()).expect_err("a model to be refused");
     let limit = Duration::from_secs(if cfg!(debug_assertions) { 20 } else { 2 });
     assert!(started.elapsed() < limit, "{:?}", started.elapsed());
     format!("{error:#}")
@@ -100,7 +101,7 @@ fn model(sizes: &[i64], nodes: Vec<NodeProto>, weights: Vec<TensorProto>) -> Mod
         output: vec![ValueInfoProto { name: "y".into(), r#type: None }],
     };
     let opset = OperatorSetIdProto { domain: String::new(), version: 18 };
-    ModelProto { graph: Some(graph), opset_import: vec![opset] }
+    ModelProto { graph: Some(graph), opset_import: vec![opset], ..ModelProto::default() }
 }
 
 /// GRU(2) on `[time, batch, 3]`, followed by other nodes on its `h`
@@ -114,7 +115,7 @@ fn gru(sizes: &[i64], rest: Vec<NodeProto>, weights: Vec<TensorProto>) -> ModelP
 }
 
 fn imported(model: &ModelProto) -> Graph {
-    from_bytes(model.encode_to_vec()).unwrap()
+    from_bytes(Path::new(""), model.encode_to_vec()).unwrap()
 }
 
 /// PyTorch's LSTM with its recurrent node edited.
@@ -176,12 +177,17 @@ fn weights_that_cannot_be_read_are_refused_by_name() {
             edit(weights.iter_mut().find(|tensor| tensor.name == node.input[1]).unwrap());
         })
     };
-    let external = |tensor: &mut TensorProto| {
-        tensor.data_location = 1;
-        let (key, value) = ("location".into(), "weights.bin".into());
-        tensor.external_data.push(StringStringEntryProto { key, value });
+    let external = |location: &'static str| {
+        tensor(&|t: &mut TensorProto| {
+            t.data_location = 1;
+            let (key, value) = ("location".into(), location.into());
+            t.external_data.push(StringStringEntryProto { key, value });
+        })
     };
-    assert_refused(&tensor(&external), &["`onnx::w_0`", "`weights.bin`", "one file"]);
+    for location in ["weights.bin", "", "/etc/passwd", "../weights.bin", "folder/"] {
+        let parts = ["`onnx::w_0`", &format!("`{location}`"), "beside the model"];
+        assert_refused(&external(location), &parts);
+    }
     assert_refused(&tensor(&|t| t.data_type = 3), &["`onnx::w_0`", "data type 3", "float16"]);
     assert_refused(&tensor(&|t| t.data_type = 11), &["`onnx::w_0`", "damaged"]);
     assert_refused(&tensor(&|t| t.dims[0] = -1), &["`onnx::w_0`", "negative"]);
@@ -289,6 +295,11 @@ fn what_is_assumed_is_noted() {
     stream.graph.as_mut().unwrap().output[0].name = "z".into();
     assert_refused(&stream, &["another input of the model"]);
 
+    let mut before = gru(&[0, 1, 3], vec![squeeze()], vec![axes()]);
+    before.producer_name = "pytorch".into();
+    let graph = imported(&before);
+    assert!(graph.notes[0].contains("`gru` (GRU) has linear_before_reset=0"), "{:?}", graph.notes);
+
     let softmax = with(node("LogSoftmax", &["last"], "y"), int("axis", -1));
     let graph = imported(&gru(&[1, 0, 3], vec![softmax], vec![]));
     assert!(graph.notes[0].contains("probabilities"), "{:?}", graph.notes);
@@ -308,7 +319,8 @@ fn a_single_sequence_needs_no_batch_axis() {
 
 #[test]
 fn what_is_no_model_is_refused() {
-    let parsed = |bytes: &[u8]| format!("{:#}", from_bytes(bytes.to_vec()).unwrap_err());
+    let parsed =
+        |bytes: &[u8]| format!("{:#}", from_bytes(Path::new(""), bytes.to_vec()).unwrap_err());
     assert!(parsed(b"").contains("no graph"));
     assert!(parsed(b"no model").contains("no ONNX model"));
     assert!(parsed(&[0xff; 8]).contains("no ONNX model"));
@@ -391,7 +403,7 @@ fn models_that_would_fill_the_memory_are_refused() {
     let nodes = field(7, [0x0a, 0].repeat(1 << 20));
     let integers = field(7, field(5, field(7, vec![0; 32 << 20])));
     for file in [nodes, integers] {
-        let sentence = format!("{:#}", from_bytes(file).unwrap_err());
+        let sentence = format!("{:#}", from_bytes(Path::new(""), file).unwrap_err());
         assert!(sentence.contains("more nodes and values"), "{sentence}");
     }
 }
@@ -401,7 +413,10 @@ fn truncated_files_are_refused() {
     for name in ["torch_lstm_script.onnx", "torch_gru_dynamo.onnx", "layout.onnx"] {
         let bytes = bytes(name);
         for length in 0..bytes.len() {
-            assert!(from_bytes(bytes[..length].to_vec()).is_err(), "{name} cut to {length}");
+            assert!(
+                from_bytes(Path::new(""), bytes[..length].to_vec()).is_err(),
+                "{name} cut to {length}"
+            );
         }
     }
 }
@@ -427,7 +442,7 @@ fn damaged_files_do_not_panic() {
             for _ in 0..=random(3) {
                 damaged[random(bytes.len())] = random(256) as u8;
             }
-            let _ = from_bytes(damaged);
+            let _ = from_bytes(Path::new(""), damaged);
         }
     }
 }
@@ -480,7 +495,7 @@ fn nonsense_models_do_not_panic() {
                     _ => {}
                 }
             }
-            let _ = from_bytes(model.encode_to_vec());
+            let _ = from_bytes(Path::new(""), model.encode_to_vec());
         }
     }
 }
