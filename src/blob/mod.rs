@@ -98,6 +98,14 @@ impl<'a> Blob<'a> {
             if index > 0 && layer.inputs != inputs {
                 return Err(Error::Layer { layer: index as u8, field: "inputs" });
             }
+            let mut row = 0;
+            while row < layer.rows.len() {
+                // The multipliers' signs.
+                if (layer.rows[row][5] | layer.rows[row][7]) & 0x80 != 0 {
+                    return Err(Error::Layer { layer: index as u8, field: "rows" });
+                }
+                row += 1;
+            }
             inputs = layer.units;
             index += 1;
         }

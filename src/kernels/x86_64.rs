@@ -194,8 +194,8 @@ fn products<const TILES: u8, const N: usize>(
                 lower[b] = add_products(lower[b], _mm256_cvtepi8_epi16(lower_rows), v);
             }
         }
-        for b in 0..N {
-            sums[b] = _mm256_permute4x64_epi64(_mm256_hadd_epi32(sums[b], lower[b]), 0b11_01_10_00);
+        for (sum, lower) in sums.iter_mut().zip(lower) {
+            *sum = _mm256_permute4x64_epi64(_mm256_hadd_epi32(*sum, lower), 0b11_01_10_00);
         }
         (v, first) = (last, 32 * wide.len());
     }
