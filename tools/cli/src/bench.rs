@@ -8,7 +8,8 @@ use indicatif::ProgressBar;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::calibrate::{Range, Ranges};
+use crate::calibrate::calibrate;
+use crate::data::Sequences;
 use crate::device::{self, BOARDS, Board};
 use crate::graph::{Graph, GraphBuilder, Gru, Lstm, Matrix, Op, Output, Reset, Rnn, RnnActivation};
 use crate::host::Blob;
@@ -134,8 +135,10 @@ pub fn measure(
     folder: &Path,
 ) -> Result<Measurement> {
     let graph = network(cell, input, hidden)?;
-    let inputs = vec![Range { min: -1.0, max: 1.0 }; input];
-    let quantized = quantize(&graph, &Ranges { inputs, outputs: vec![1.0] }, weights)?;
+    // One step at either end of a range.
+    let ends = [vec![-1.0; input], vec![1.0; input]].concat();
+    let x = Sequences::new(ends, 2, input, vec![2])?;
+    let quantized = quantize(&graph, &calibrate(&graph, &x, &ProgressBar::hidden()), weights)?;
     let blob = Blob::new(&pack(&quantized, packing(board), &Notes::default())?);
     let path = folder.join(format!("{board}-{cell}-{input}-{hidden}-{weights:?}.gate"));
     std::fs::write(&path, blob.bytes()).context("cannot write a temporary file")?;

@@ -1,10 +1,24 @@
 //! What the network's signals look like on the user's data.
 
 use indicatif::ProgressBar;
+use rayon::prelude::*;
 
 use crate::data::Sequences;
-use crate::graph::Graph;
+use crate::graph::{Graph, Gru, Op, Reset};
+use crate::moments::Moments;
 use crate::reference::{self, Step, Visitor};
+use crate::sqnr::Recording;
+
+/// Vectors that a layer's moments are taken of, about; of more steps, some are picked.
+const MOST_VECTORS: usize = 1 << 15;
+
+/// Sequences that quantization is tried on, at most.
+const MOST_TRIALS: usize = 300;
+/// Products that a trial may cost, about: a second or less.
+const TRIAL_PRODUCTS: usize = 2_000_000_000;
+
+/// How much wider than its common values a feature must range for the others to count as wild.
+const WILD: f64 = 8.0;
 
 /// Smallest and largest value seen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,45 +29,153 @@ pub struct Range {
     pub max: f64,
 }
 
+impl Range {
+    /// Largest less smallest.
+    pub fn width(&self) -> f64 {
+        self.max - self.min
+    }
+}
+
+/// An input feature.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Feature {
+    /// Range of all values.
+    pub all: Range,
+    /// Range without the smallest and the largest thousandth.
+    pub common: Range,
+}
+
+impl Feature {
+    /// True if a few values lie far from all the others.
+    pub fn is_wild(&self) -> bool {
+        self.all.width() > WILD * self.common.width()
+    }
+
+    /// Range without wild values.
+    pub fn usual(&self) -> Range {
+        if self.is_wild() { self.common } else { self.all }
+    }
+}
+
+/// A layer's signals.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerStatistics {
+    /// Largest magnitude of the output.
+    pub peak: f64,
+    /// Moments of the input and, in a recurrent layer, its own last output: `[inputs + units]`.
+    pub inputs: Moments,
+    /// The same for the candidate of a GRU that resets before the product, which sees `r*h`.
+    pub reset_inputs: Option<Moments>,
+}
+
 /// Everything quantization asks of the data.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Ranges {
-    /// Range of every input feature.
-    pub inputs: Vec<Range>,
-    /// Largest magnitude of every layer's output.
-    pub outputs: Vec<f64>,
+pub struct Statistics {
+    /// Of every input feature.
+    pub features: Vec<Feature>,
+    /// Of every layer.
+    pub layers: Vec<LayerStatistics>,
+    /// Some of the data, and what the float network made of them: what choices are measured on.
+    pub trial: Recording,
 }
 
-/// Runs `x` through the float network and notes the ranges. `progress` advances by sequences.
-pub fn calibrate(graph: &Graph, x: &Sequences, progress: &ProgressBar) -> Ranges {
-    let peaks = || Peaks(vec![0.0; graph.layers.len()]);
-    let (_, visitors) = reference::forward_with(graph, x, peaks, progress);
-    let mut outputs = vec![0.0; graph.layers.len()];
-    for visitor in visitors {
-        outputs.iter_mut().zip(visitor.0).for_each(|(o, peak)| *o = f64::max(*o, peak));
+/// Runs `x` through the float network and notes what its signals look like. `progress` advances by
+/// sequences.
+pub fn calibrate(graph: &Graph, x: &Sequences, progress: &ProgressBar) -> Statistics {
+    let mut first = 0;
+    let starts: Vec<usize> = x.lengths().iter().map(|length| (first, first += length).0).collect();
+    let stride = first.div_ceil(MOST_VECTORS) as u64;
+    let features = features(x);
+    let usual: Vec<Range> = features.iter().map(Feature::usual).collect();
+    let observer = || Observer {
+        usual: &usual,
+        starts: &starts,
+        stride,
+        layers: graph.layers.iter().map(|layer| Observed::new(&layer.op)).collect(),
+    };
+    let (_, observers) = reference::forward_with(graph, x, observer, progress);
+    let mut layers: Vec<_> = graph.layers.iter().map(|layer| Observed::new(&layer.op)).collect();
+    for (layer, observed) in observers.into_iter().flat_map(|o| o.layers.into_iter().enumerate()) {
+        let all = &mut layers[layer];
+        all.peak = all.peak.max(observed.peak);
+        all.inputs.extend(observed.inputs);
+        all.reset_inputs.extend(observed.reset_inputs);
     }
-    Ranges { inputs: input_ranges(x), outputs }
+    let products = graph.parameters() * first / x.len();
+    let trials = (TRIAL_PRODUCTS / products.max(1)).clamp(1, MOST_TRIALS);
+    let trial = Recording::new(graph, x.spread(trials));
+    let layers = layers.into_iter().zip(&graph.layers).map(|(observed, layer)| {
+        let len = layer.inputs() + layer.op.recurrent_matrix().map_or(0, |_| layer.units());
+        LayerStatistics {
+            peak: observed.peak,
+            inputs: Moments::new(&observed.inputs, len),
+            reset_inputs: observed.resets.then(|| Moments::new(&observed.reset_inputs, len)),
+        }
+    });
+    Statistics { features, layers: layers.collect(), trial }
 }
 
-fn input_ranges(x: &Sequences) -> Vec<Range> {
-    let mut ranges = vec![Range { min: f64::MAX, max: f64::MIN }; x.features()];
-    for sample in 0..x.len() {
-        for step in x.sample(sample).chunks_exact(x.features()) {
-            for (range, value) in ranges.iter_mut().zip(step) {
-                range.min = range.min.min(*value as f64);
-                range.max = range.max.max(*value as f64);
+fn features(x: &Sequences) -> Vec<Feature> {
+    let feature = |index| {
+        let steps = (0..x.len()).flat_map(|n| x.sample(n).chunks_exact(x.features()));
+        let mut values: Vec<f32> = steps.map(|step| step[index]).collect();
+        values.sort_unstable_by(f32::total_cmp);
+        let range = |cut: usize| Range {
+            min: values[cut].into(),
+            max: values[values.len() - 1 - cut].into(),
+        };
+        Feature { all: range(0), common: range(values.len() / 1000) }
+    };
+    (0..x.features()).into_par_iter().map(feature).collect()
+}
+
+/// Watches a group of sequences.
+struct Observer<'a> {
+    /// What the moments see of each feature: wild values would be most of them.
+    usual: &'a [Range],
+    /// Number of the first step of each sequence, were they laid end to end.
+    starts: &'a [usize],
+    /// One step in so many is kept.
+    stride: u64,
+    layers: Vec<Observed>,
+}
+
+struct Observed {
+    peak: f64,
+    resets: bool,
+    /// `[input, own last output]` of the steps kept.
+    inputs: Vec<f32>,
+    /// `[input, r*h]` of the steps kept.
+    reset_inputs: Vec<f32>,
+}
+
+impl Observed {
+    fn new(op: &Op) -> Self {
+        let resets = matches!(op, Op::Gru(Gru { reset: Reset::Before, .. }));
+        Self { peak: 0.0, resets, inputs: Vec::new(), reset_inputs: Vec::new() }
+    }
+}
+
+impl Visitor for Observer<'_> {
+    fn visit(&mut self, step: Step<'_>) {
+        let layer = &mut self.layers[step.layer];
+        layer.peak = step.output.iter().fold(layer.peak, |a, v| a.max(v.abs()));
+        // Scattered, so that no rhythm of the data agrees with the stride; the same steps in every
+        // layer.
+        let index = (self.starts[step.sample] + step.step) as u64;
+        let scattered = index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        if scattered % self.stride == 0 {
+            let input: Vec<f64> = match step.layer {
+                0 => {
+                    step.input.iter().zip(self.usual).map(|(v, r)| v.clamp(r.min, r.max)).collect()
+                }
+                _ => step.input.to_vec(),
+            };
+            let with = |own| input.iter().chain(own).map(|v: &f64| *v as f32);
+            layer.inputs.extend(with(step.before));
+            if layer.resets {
+                layer.reset_inputs.extend(with(step.reset));
             }
         }
-    }
-    ranges
-}
-
-/// Largest magnitude of each layer's output.
-struct Peaks(Vec<f64>);
-
-impl Visitor for Peaks {
-    fn visit(&mut self, step: Step<'_>) {
-        let peak = &mut self.0[step.layer];
-        *peak = step.output.iter().fold(*peak, |a, v| a.max(v.abs()));
     }
 }

@@ -95,12 +95,18 @@ impl Sequences {
         &self.values[n * self.steps * self.features..][..self.lengths[n] * self.features]
     }
 
-    /// The first `n` sequences, or all if there are fewer.
-    pub fn first(&self, n: usize) -> Self {
+    /// `n` sequences from all over the data, or all if there are fewer.
+    pub fn spread(&self, n: usize) -> Self {
         let n = n.min(self.len());
+        let picked = (0..n).map(|k| k * self.len() / n);
+        let size = self.steps * self.features;
         Self {
-            values: self.values[..n * self.steps * self.features].to_vec(),
-            lengths: self.lengths[..n].to_vec(),
+            values: picked
+                .clone()
+                .flat_map(|sample| &self.values[sample * size..][..size])
+                .copied()
+                .collect(),
+            lengths: picked.map(|sample| self.lengths[sample]).collect(),
             ..*self
         }
     }

@@ -1,15 +1,14 @@
 //! What quantization cost: the integer model against the truth and against the float model.
 
 use anyhow::{Result, bail, ensure};
-use gatelet::{Model, Stream};
 use indicatif::ProgressBar;
-use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::data::{Dataset, Sequences, Targets};
+use crate::data::{Dataset, Targets};
 use crate::graph::{Graph, Output};
 use crate::host;
-use crate::reference::{self, Step, Visitor};
+use crate::reference;
+use crate::sqnr::Noise;
 
 /// Figures of one evaluation; those that the data or the options do not allow are absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -97,8 +96,8 @@ pub fn evaluate(
         }
         let mut noise = Noise::default();
         noise.add(&float.concat(), integer.concat().into_iter());
-        result.max_abs_error = Some(noise.largest);
-        result.sqnr_db = Some(noise.sqnr_db());
+        result.max_abs_error = Some(noise.largest());
+        result.sqnr_db = Some(noise.db());
     }
     Ok(result)
 }
@@ -179,82 +178,4 @@ fn agreement(width: usize, a: &[Vec<f64>], b: &[Vec<f64>]) -> f64 {
     };
     let (a, b) = (answers(a), answers(b));
     a.iter().zip(&b).filter(|(a, b)| a == b).count() as f64 / a.len() as f64
-}
-
-/// Power of a signal and of what was added to it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Noise {
-    signal: f64,
-    noise: f64,
-    largest: f64,
-}
-
-impl Noise {
-    fn add(&mut self, exact: &[f64], found: impl Iterator<Item = f64>) {
-        for (exact, found) in exact.iter().zip(found) {
-            self.signal += exact * exact;
-            self.noise += (exact - found).powi(2);
-            self.largest = self.largest.max((exact - found).abs());
-        }
-    }
-
-    fn merge(mut self, other: Self) -> Self {
-        self.signal += other.signal;
-        self.noise += other.noise;
-        self.largest = self.largest.max(other.largest);
-        self
-    }
-
-    /// Signal to quantization noise ratio, in dB; at most 200, where there is no noise.
-    pub fn sqnr_db(&self) -> f64 {
-        if self.noise == 0.0 { 200.0 } else { 10.0 * (self.signal / self.noise).log10() }
-    }
-}
-
-/// SQNR of every layer's output over all steps, in dB: the integer network against the float one,
-/// each fed by its own layers.
-pub fn layer_sqnr(graph: &Graph, model: &Model<'_>, x: &Sequences) -> Vec<f64> {
-    let depth = graph.layers.len();
-    let record = || Record { depth, samples: Vec::new() };
-    let (_, records) = reference::forward_with(graph, x, record, &ProgressBar::hidden());
-    let samples: Vec<_> = records.into_iter().flat_map(|record| record.samples).collect();
-    let compare = |(sample, layers): &(usize, Vec<Vec<f64>>)| -> Vec<Noise> {
-        let input = host::quantize(model, x.sample(*sample));
-        let mut memory = vec![0; model.memory_words()];
-        let mut stream = Stream::new(*model, &mut memory).expect("a buffer as long as needed");
-        let mut noise = vec![Noise::default(); depth];
-        for (step, x) in input.chunks_exact(model.inputs()).enumerate() {
-            stream.step(x).expect("a step as wide as the model says");
-            for (index, noise) in noise.iter_mut().enumerate() {
-                let output = stream.layer_output(index);
-                let scale = model.layer(index).map_or(0.0, |layer| f64::from(layer.scale()));
-                let exact = &layers[index][step * output.len()..];
-                noise.add(exact, output.iter().map(|v| f64::from(*v) * scale));
-            }
-        }
-        noise
-    };
-    let none = || vec![Noise::default(); depth];
-    let merge =
-        |a: Vec<Noise>, b: Vec<Noise>| a.into_iter().zip(b).map(|(a, b)| a.merge(b)).collect();
-    // Collected before they are added up, so that the sum has one order.
-    let all: Vec<_> = samples.par_iter().map(compare).collect();
-    all.into_iter().fold(none(), merge).iter().map(Noise::sqnr_db).collect()
-}
-
-/// Every layer's outputs, sample by sample.
-struct Record {
-    depth: usize,
-    samples: Vec<(usize, Vec<Vec<f64>>)>,
-}
-
-impl Visitor for Record {
-    fn visit(&mut self, step: Step<'_>) {
-        let known = self.samples.iter().position(|(sample, _)| *sample == step.sample);
-        let index = known.unwrap_or_else(|| {
-            self.samples.push((step.sample, vec![Vec::new(); self.depth]));
-            self.samples.len() - 1
-        });
-        self.samples[index].1[step.layer].extend_from_slice(step.output);
-    }
 }

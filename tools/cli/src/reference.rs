@@ -28,6 +28,10 @@ pub struct Step<'a> {
     pub layer: usize,
     /// What the layer was given, `[inputs]`.
     pub input: &'a [f64],
+    /// What it gave at the step before, `[units]`; empty for a dense layer.
+    pub before: &'a [f64],
+    /// `r*h`, `[units]`, of a GRU that resets before the product; else without meaning.
+    pub reset: &'a [f64],
     /// Its cell state after the step, `[units]`; empty but for an LSTM.
     pub cell: &'a [f64],
     /// What it gave, `[units]`.
@@ -145,6 +149,7 @@ impl<'a> Group<'a> {
             .map(|&length| Response { outputs: outputs(length), states: Vec::new() })
             .collect();
         let mut input = vec![Lane::default(); self.x.features()];
+        let mut before_step = Vec::new();
         let mut gathered = Gathered::default();
         for step in 0..longest {
             for (lane, &n) in
@@ -157,12 +162,25 @@ impl<'a> Group<'a> {
                 let (before, rest) = self.layers.split_at_mut(index);
                 let input = before.last().map_or(&input[..], |layer| &layer.h);
                 let layer = &mut rest[0];
+                before_step.clear();
+                if layer.layer.op.recurrent_matrix().is_some() {
+                    before_step.extend_from_slice(&layer.h);
+                }
                 layer.step(input);
                 for (lane, &sample) in self.samples.iter().enumerate() {
                     if step < lengths[lane] {
-                        let (input, cell, output) =
-                            gathered.fill(lane, [input, &layer.c, &layer.h]);
-                        visitor.visit(Step { sample, step, layer: index, input, cell, output });
+                        let signals = [input, &before_step, &layer.n, &layer.c, &layer.h];
+                        let [input, before, reset, cell, output] = gathered.fill(lane, signals);
+                        visitor.visit(Step {
+                            sample,
+                            step,
+                            layer: index,
+                            input,
+                            before,
+                            reset,
+                            cell,
+                            output,
+                        });
                     }
                 }
             }
@@ -182,15 +200,15 @@ impl<'a> Group<'a> {
 
 /// One lane's values, side by side.
 #[derive(Default)]
-struct Gathered([Vec<f64>; 3]);
+struct Gathered([Vec<f64>; 5]);
 
 impl Gathered {
-    fn fill(&mut self, lane: usize, from: [&[Lane]; 3]) -> (&[f64], &[f64], &[f64]) {
+    fn fill(&mut self, lane: usize, from: [&[Lane]; 5]) -> [&[f64]; 5] {
         for (to, from) in self.0.iter_mut().zip(from) {
             to.clear();
             to.extend(from.iter().map(|v| v[lane]));
         }
-        (&self.0[0], &self.0[1], &self.0[2])
+        self.0.each_ref().map(|values| &values[..])
     }
 }
 

@@ -6,12 +6,12 @@ use anyhow::{Context, Result};
 use gatelet::WeightType;
 use gatelet_cli::calibrate::calibrate;
 use gatelet_cli::data::Dataset;
-use gatelet_cli::evaluate::layer_sqnr;
 use gatelet_cli::host::Blob;
 use gatelet_cli::import::import;
 use gatelet_cli::pack::{Notes, pack};
 use gatelet_cli::provenance::provenance;
 use gatelet_cli::quantize::quantize;
+use gatelet_cli::sqnr::Recording;
 use gatelet_cli::target::{TARGETS, packing};
 use gatelet_cli::{atomic, terminal};
 
@@ -75,16 +75,25 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let blob = Blob::new(&pack(&quantized, packing, &Notes { labels, metadata })?);
     // The engine's own reader has the last word before anything is written.
     let model = blob.model()?;
-    let sqnr = layer_sqnr(&graph, &model, &calibration.x.first(SHOWN));
+    let sqnr = Recording::new(&graph, calibration.x.spread(SHOWN)).layers(&model);
     atomic::write_bytes(&args.output, blob.bytes())?;
 
+    for layer in quantized.layers.iter().filter(|layer| layer.weights != weights) {
+        println!(
+            "note: layer `{}` has {} weights, since {} cannot represent it",
+            layer.name,
+            format!("{:?}", layer.weights).to_lowercase(),
+            args.weights
+        );
+    }
     graph.notes.iter().for_each(|note| println!("note: {note}"));
     println!("{:24} {:>12} {:>10}", "layer", "shape", "SQNR");
     for (layer, sqnr) in graph.layers.iter().zip(sqnr) {
         let shape = format!("{} -> {}", layer.inputs(), layer.units());
         println!(
-            "{:24} {shape:>12} {sqnr:7.1} dB",
-            format!("{} ({})", layer.name, layer.op.kind())
+            "{:24} {shape:>12} {:7.1} dB",
+            format!("{} ({})", layer.name, layer.op.kind()),
+            sqnr.db()
         );
     }
     println!(

@@ -1,0 +1,203 @@
+//! One layer: the shape of its integers, and its rows as they should be.
+
+use std::ops::Range;
+
+use anyhow::{Context, Result};
+use gatelet::fixed::Z_BITS;
+use gatelet::{Activation, LayerKind, WeightType};
+use rayon::prelude::*;
+
+use super::rounding::Factor;
+use super::rows::{Inputs, Target, row};
+use super::{HEADROOM, Layer, Row};
+use crate::calibrate::LayerStatistics;
+use crate::graph::{self, Op, Reset, RnnActivation};
+use crate::moments::Moments;
+
+/// Value of one unit of a hidden state or a probability: Q0.15.
+const Q15: f64 = 1.0 / 32768.0;
+/// Value of one unit of a gate's pre-activation.
+const GATE_UNIT: f64 = 1.0 / (1u32 << Z_BITS) as f64;
+/// Extra fractional bits that a scaled output's pre-activation should have, if multipliers allow.
+const MOST_SHIFT: u32 = 8;
+
+/// How integers stand for numbers: `value = mean + integer × step`, element by element.
+#[derive(Clone, Debug)]
+pub(super) struct Signal {
+    pub(super) means: Vec<f64>,
+    pub(super) steps: Vec<f64>,
+}
+
+impl Signal {
+    fn centred(step: f64, len: usize) -> Self {
+        Self { means: vec![0.0; len], steps: vec![step; len] }
+    }
+
+    fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    fn chain(mut self, other: Self) -> Self {
+        self.means.extend(other.means);
+        self.steps.extend(other.steps);
+        self
+    }
+
+    /// What rounding asks of inputs with these moments; `shrinkage` as in [`Factor::new`].
+    fn inputs(&self, moments: &Moments, shrinkage: f64) -> Inputs {
+        let both = self.means.iter().zip(&self.steps);
+        Inputs {
+            mean: moments
+                .mean()
+                .iter()
+                .zip(both)
+                .map(|(m, (mean, step))| (m - mean) / step)
+                .collect(),
+            factor: Factor::new(moments, &self.steps, shrinkage),
+        }
+    }
+}
+
+/// What a layer gives, in integers: Q0.15, or scaled to what calibration saw.
+pub(super) fn output(layer: &graph::Layer, seen: &LayerStatistics) -> Signal {
+    let scale = if is_scaled(kind(&layer.op)) {
+        let peak = if seen.peak > 0.0 { seen.peak } else { 1.0 };
+        // f32, as the blob stores it: the weights must be made for the very same number.
+        f64::from((peak * HEADROOM / 32767.0) as f32)
+    } else {
+        Q15
+    };
+    Signal::centred(scale, layer.units())
+}
+
+/// True if outputs have a scale of their own.
+fn is_scaled(kind: LayerKind) -> bool {
+    matches!(
+        kind,
+        LayerKind::Dense(Activation::Linear | Activation::Relu) | LayerKind::Rnn(Activation::Relu)
+    )
+}
+
+/// The layer in integers, given `input`; `shrinkage` as in [`Factor::new`].
+///
+/// # Errors
+/// If the numbers do not fit; the message names the layer.
+pub(super) fn quantize(
+    layer: &graph::Layer,
+    seen: &LayerStatistics,
+    input: &Signal,
+    weights: WeightType,
+    shrinkage: f64,
+) -> Result<Layer> {
+    let kind = kind(&layer.op);
+    let own = output(layer, seen);
+    let scale = own.steps[0];
+    let targets = Rows::new(layer, seen, input, &own, shrinkage);
+    let mut shift = if is_scaled(kind) { MOST_SHIFT } else { 0 };
+    let rows = loop {
+        let unit = if is_scaled(kind) { scale / f64::from(1 << shift) } else { GATE_UNIT };
+        match targets.quantize(weights, unit) {
+            Err(_) if shift > 0 => shift -= 1,
+            rows => break rows,
+        }
+    };
+    Ok(Layer {
+        name: layer.name.clone(),
+        kind,
+        weights,
+        inputs: layer.inputs(),
+        units: layer.units(),
+        scale: scale as f32,
+        shift: shift as u8,
+        rows: rows.with_context(|| format!("layer `{}` cannot be represented", layer.name))?,
+    })
+}
+
+/// A layer's rows in the order of [`Layer::rows`], in sets that share their inputs.
+struct Rows {
+    sets: Vec<(Inputs, Vec<Target>)>,
+}
+
+impl Rows {
+    /// `input` is what the layer is given, `output` what it gives.
+    fn new(
+        layer: &graph::Layer,
+        seen: &LayerStatistics,
+        input: &Signal,
+        output: &Signal,
+        shrinkage: f64,
+    ) -> Self {
+        let (op, units) = (&layer.op, layer.units());
+        let own = match op.recurrent_matrix() {
+            Some(_) => output.clone(),
+            None => Signal::centred(1.0, 0),
+        };
+        let both = input.clone().chain(own.clone());
+        let (x_alone, h_alone) = (0..input.len(), input.len()..both.len());
+        let x = |r: usize| op.input_matrix().row(r);
+        let h = |r: usize| op.recurrent_matrix().map_or(&[][..], |m| m.row(r));
+        // Row r: W x + b, counted from the means of the integers.
+        let target = |x: &[f64], h: &[f64], bias: f64| Target {
+            bias: bias + x.iter().zip(&input.means).map(|(w, mean)| w * mean).sum::<f64>(),
+            contributions: x
+                .iter()
+                .zip(&input.steps)
+                .chain(h.iter().zip(&own.steps))
+                .map(|(w, step)| w * step)
+                .collect(),
+            inputs: x.len(),
+        };
+        let whole =
+            |rows: Range<usize>| rows.map(|r| target(x(r), h(r), op.bias()[r])).collect::<Vec<_>>();
+        let candidate = 2 * units..3 * units;
+        let sets = match op {
+            Op::Gru(graph::Gru { reset: Reset::After { recurrent_bias }, .. }) => {
+                let of_x = candidate.clone().map(|r| target(x(r), &[], op.bias()[r])).collect();
+                let of_h = candidate.zip(recurrent_bias).map(|(r, b)| target(&[], h(r), *b));
+                vec![
+                    (both.inputs(&seen.inputs, shrinkage), whole(0..2 * units)),
+                    (input.inputs(&seen.inputs.part(x_alone), shrinkage), of_x),
+                    (own.inputs(&seen.inputs.part(h_alone), shrinkage), of_h.collect()),
+                ]
+            }
+            _ => match &seen.reset_inputs {
+                Some(reset) => vec![
+                    (both.inputs(&seen.inputs, shrinkage), whole(0..2 * units)),
+                    (both.inputs(reset, shrinkage), whole(candidate)),
+                ],
+                None => {
+                    vec![(both.inputs(&seen.inputs, shrinkage), whole(0..op.input_matrix().rows()))]
+                }
+            },
+        };
+        Self { sets }
+    }
+
+    /// The rows in integers; `unit` is the value of one unit of a pre-activation.
+    fn quantize(&self, weights: WeightType, unit: f64) -> Result<Vec<Row>> {
+        let all: Vec<_> = self
+            .sets
+            .iter()
+            .flat_map(|(inputs, targets)| targets.iter().map(move |target| (inputs, target)))
+            .collect();
+        all.par_iter().map(|(inputs, target)| row(target, inputs, unit, weights)).collect()
+    }
+}
+
+fn kind(op: &Op) -> LayerKind {
+    match op {
+        Op::Dense(dense) => LayerKind::Dense(match dense.activation {
+            graph::Activation::Linear => Activation::Linear,
+            graph::Activation::Relu => Activation::Relu,
+            graph::Activation::Sigmoid => Activation::Sigmoid,
+            graph::Activation::Tanh => Activation::Tanh,
+            graph::Activation::Softmax => Activation::Softmax,
+        }),
+        Op::Rnn(rnn) => LayerKind::Rnn(match rnn.activation {
+            RnnActivation::Tanh => Activation::Tanh,
+            RnnActivation::Relu => Activation::Relu,
+        }),
+        Op::Lstm(_) => LayerKind::Lstm,
+        Op::Gru(gru) => LayerKind::Gru { reset_after: gru.reset != Reset::Before },
+    }
+}

@@ -1,0 +1,208 @@
+//! From the float graph to integers: scales, weights, biases, and the proof that nothing overflows.
+//!
+//! [`Quantizer`] decides how signals are scaled and which of the possible layers is best, by trying
+//! them; `layer` knows what a layer's rows should be, `rows` and `rounding` make them integers.
+
+mod layer;
+mod rounding;
+mod rows;
+
+use anyhow::Result;
+use gatelet::{LayerKind, Packing, WeightType};
+
+use crate::calibrate::{Feature, Range, Statistics};
+use crate::graph::{Graph, Output};
+use crate::host::Blob;
+use crate::pack::{Notes, pack};
+use layer::Signal;
+
+/// Beyond the range seen in calibration: measurements get this much of `i16` to go further.
+const HEADROOM: f64 = 2.0;
+/// Shrinkages of the covariances to try. How far calibration can be trusted, no formula knows.
+const SHRINKAGES: [f64; 3] = [0.01, 0.001, 0.1];
+
+/// One matrix row: `multiplier · Σ_groups scale · Σ weights · input`, in units of 2^-16 `z`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Product {
+    /// 0 to 32767.
+    pub multiplier: i16,
+    /// A weight per column; none if the row does not have this matrix.
+    pub weights: Vec<i16>,
+    /// 4-bit weights only: a factor for each group of columns.
+    pub scales: Vec<u8>,
+}
+
+/// One row: `z = bias + x + h`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Row {
+    /// In units of `z`, the rounding halves of the products included.
+    pub bias: i32,
+    /// The product with the layer's input.
+    pub x: Product,
+    /// The product with the layer's own last output.
+    pub h: Product,
+}
+
+/// A layer in integers.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// The framework's name of the layer.
+    pub name: String,
+    /// What it computes.
+    pub kind: LayerKind,
+    /// Number format of its weights.
+    pub weights: WeightType,
+    /// Elements of the input.
+    pub inputs: usize,
+    /// Elements of the output.
+    pub units: usize,
+    /// Value of one unit of the output.
+    pub scale: f32,
+    /// Fractional bits that `z` has more than the output (scaled outputs only).
+    pub shift: u8,
+    /// `[gate][unit]`: gates `i f g o`; `z r n` (reset before); `z r n_x n_h` (reset after).
+    pub rows: Vec<Row>,
+}
+
+/// A model in integers, ready to be packed.
+#[derive(Clone, Debug)]
+pub struct Quantized {
+    /// The stack.
+    pub layers: Vec<Layer>,
+    /// Mean and step of every input feature.
+    pub normalization: Vec<(f32, f32)>,
+    /// When the output counts.
+    pub output: Output,
+}
+
+/// Quantizes `graph` to weights of one type, by what calibration saw.
+///
+/// # Errors
+/// If a number of the model does not fit its integer; the message names the layer.
+pub fn quantize(graph: &Graph, seen: &Statistics, weights: WeightType) -> Result<Quantized> {
+    let quantizer = Quantizer::new(graph, seen, weights)?;
+    quantizer.tune(quantizer.layers(weights)?)
+}
+
+/// Makes layers of a graph, each on its own: how signals are scaled does not depend on the weights.
+pub struct Quantizer<'a> {
+    graph: &'a Graph,
+    seen: &'a Statistics,
+    normalization: Vec<(f32, f32)>,
+    /// What each layer is given.
+    inputs: Vec<Signal>,
+}
+
+impl<'a> Quantizer<'a> {
+    /// Chooses the range of the inputs, such that the first layer can have these weights.
+    ///
+    /// # Errors
+    /// As [`quantize()`].
+    pub fn new(graph: &'a Graph, seen: &'a Statistics, weights: WeightType) -> Result<Self> {
+        let all: Vec<Range> = seen.features.iter().map(|feature| feature.all).collect();
+        // A few wild values may cost all the others their precision, or be what the model is about.
+        let common = seen.features.iter().any(Feature::is_wild).then(|| {
+            let ranges: Vec<Range> = seen.features.iter().map(Feature::usual).collect();
+            Self::with_ranges(graph, seen, &ranges, HEADROOM)
+        });
+        let roomy = Self::with_ranges(graph, seen, &all, HEADROOM);
+        let fits = |quantizer: &Self| quantizer.try_layer(0, weights, SHRINKAGES[0]).is_ok();
+        match (roomy, common.filter(fits)) {
+            (roomy, None) if fits(&roomy) => Ok(roomy),
+            (roomy, Some(common)) if fits(&roomy) => {
+                let score = |quantizer: &Self| -> Result<f64> {
+                    Ok(quantizer.sqnr(&quantizer.layers(weights)?)?.iter().sum())
+                };
+                Ok(if score(&common)? > score(&roomy)? { common } else { roomy })
+            }
+            (_, Some(common)) => Ok(common),
+            (roomy, None) => {
+                // Inputs that move a gate's pre-activation very far leave no room for headroom.
+                let tight = Self::with_ranges(graph, seen, &all, 1.0);
+                Ok(if fits(&tight) { tight } else { roomy })
+            }
+        }
+    }
+
+    fn with_ranges(
+        graph: &'a Graph,
+        seen: &'a Statistics,
+        ranges: &[Range],
+        headroom: f64,
+    ) -> Self {
+        let normalization = ranges.iter().map(|range| {
+            let mean = ((range.min + range.max) / 2.0) as f32;
+            let reach = (range.max - f64::from(mean)).max(f64::from(mean) - range.min) * headroom;
+            // A feature that never moved still gets a step to move by.
+            let reach = if reach > 0.0 { reach } else { f64::from(mean.abs().max(1.0)) };
+            (mean, (reach / 32767.0) as f32)
+        });
+        let normalization: Vec<_> = normalization.collect();
+        let mut inputs = vec![Signal {
+            means: normalization.iter().map(|(mean, _)| f64::from(*mean)).collect(),
+            steps: normalization.iter().map(|(_, step)| f64::from(*step)).collect(),
+        }];
+        inputs
+            .extend(graph.layers.iter().zip(&seen.layers).map(|(l, seen)| layer::output(l, seen)));
+        Self { graph, seen, normalization, inputs }
+    }
+
+    fn try_layer(&self, index: usize, weights: WeightType, shrinkage: f64) -> Result<Layer> {
+        let (layer, seen) = (&self.graph.layers[index], &self.seen.layers[index]);
+        layer::quantize(layer, seen, &self.inputs[index], weights, shrinkage)
+    }
+
+    /// The layer at `index` with these weights or, if its numbers need them, wider ones.
+    ///
+    /// # Errors
+    /// As [`quantize()`].
+    pub fn layer(&self, index: usize, weights: WeightType) -> Result<Layer> {
+        self.try_layer(index, weights, SHRINKAGES[0]).or_else(|error| match weights {
+            WeightType::Int4 => self.layer(index, WeightType::Int8),
+            WeightType::Int8 => self.layer(index, WeightType::Int16),
+            _ => Err(error),
+        })
+    }
+
+    /// All layers with these weights.
+    fn layers(&self, weights: WeightType) -> Result<Vec<Layer>> {
+        (0..self.graph.layers.len()).map(|index| self.layer(index, weights)).collect()
+    }
+
+    /// The model with these layers.
+    pub fn model(&self, layers: Vec<Layer>) -> Quantized {
+        Quantized { layers, normalization: self.normalization.clone(), output: self.graph.output }
+    }
+
+    /// The model with the better of each layer's possible roundings, as measured on the trial data.
+    ///
+    /// # Errors
+    /// As [`quantize()`].
+    pub fn tune(&self, layers: Vec<Layer>) -> Result<Quantized> {
+        let mut best = layers;
+        let mut least = self.sqnr(&best)?;
+        for index in 0..best.len() {
+            for shrinkage in &SHRINKAGES[1..] {
+                let Ok(layer) = self.try_layer(index, best[index].weights, *shrinkage) else {
+                    continue;
+                };
+                let before = std::mem::replace(&mut best[index], layer);
+                let sqnr = self.sqnr(&best)?;
+                // The layers behind it count too: they see what it does.
+                if sqnr[index..].iter().sum::<f64>() > least[index..].iter().sum() {
+                    least = sqnr;
+                } else {
+                    best[index] = before;
+                }
+            }
+        }
+        Ok(self.model(best))
+    }
+
+    /// SQNR of every layer's output on the trial data, in dB.
+    fn sqnr(&self, layers: &[Layer]) -> Result<Vec<f64>> {
+        let blob =
+            Blob::new(&pack(&self.model(layers.to_vec()), Packing::Plain, &Notes::default())?);
+        Ok(self.seen.trial.layers(&blob.model()?).iter().map(|noise| noise.db()).collect())
+    }
+}
