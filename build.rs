@@ -5,18 +5,31 @@
 use std::env;
 
 const KERNELS: [&str; 6] = ["armv6m", "armv7m", "dsp", "helium", "riscv32", "x86_64"];
+const PACKINGS: [&str; 4] = ["plain", "dsp", "helium", "columns"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    let names = KERNELS.map(|k| format!("\"{k}\"")).join(", ");
-    println!("cargo::rustc-check-cfg=cfg(kernel, values({names}))");
+    let names = |names: &[&str]| format!("\"{}\"", names.join("\", \""));
+    println!("cargo::rustc-check-cfg=cfg(kernel, values({}))", names(&KERNELS));
+    println!("cargo::rustc-check-cfg=cfg(packing, values({}))", names(&PACKINGS));
+    println!("cargo::rustc-check-cfg=cfg(portable)");
 
     let target = env::var("TARGET").unwrap_or_default();
     let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
     let cpu = flags
         .split(['\x1f', ' '])
         .find_map(|flag| flag.strip_prefix("-Ctarget-cpu=").or(flag.strip_prefix("target-cpu=")));
-    if let Some(kernel) = select(&target, cpu.unwrap_or_default()) {
+    let kernel = select(&target, cpu.unwrap_or_default());
+    let feature = |name: &str| env::var_os(format!("CARGO_FEATURE_{name}")).is_some();
+    if feature("PACKINGS") || needs_portable(kernel, feature("INT16") || feature("INT4")) {
+        println!("cargo::rustc-cfg=portable");
+    }
+    for packing in PACKINGS {
+        if feature("PACKINGS") || packing == own_packing(kernel) {
+            println!("cargo::rustc-cfg=packing=\"{packing}\"");
+        }
+    }
+    if let Some(kernel) = kernel {
         println!("cargo::rustc-cfg=kernel=\"{kernel}\"");
         // For `.cpu` in assembly: link-time optimization reads that without `target-cpu`.
         println!("cargo::rustc-env=KERNEL_CPU={}", cpu.unwrap_or("cortex-m4"));
@@ -37,4 +50,23 @@ fn select(target: &str, cpu: &str) -> Option<&'static str> {
         "x86_64" => "x86_64",
         _ => return None,
     })
+}
+
+/// The packing that a kernel is made for.
+fn own_packing(kernel: Option<&str>) -> &'static str {
+    match kernel {
+        Some("armv6m" | "armv7m") => "columns",
+        Some("dsp") => "dsp",
+        Some("helium") => "helium",
+        _ => "plain",
+    }
+}
+
+/// Whether some weights in a kernel's own packing are left to the portable kernel.
+fn needs_portable(kernel: Option<&str>, more_than_int8: bool) -> bool {
+    match kernel {
+        Some("dsp") => false,
+        Some("armv6m" | "armv7m" | "helium") => more_than_int8,
+        _ => true,
+    }
 }

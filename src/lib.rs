@@ -38,8 +38,9 @@
 //! - **The same work for every input**: no branch in a step depends on data.
 //!
 //! # Features
-//! - `rnn`, `lstm`, `gru` (default): the cells compiled in. A blob that needs one left out is
-//!   refused by name.
+//! - `rnn`, `lstm`, `gru`, `int16`, `int4`, `packings` (all on by default): the cells, the weights
+//!   other than int8, and blobs packed for another core. Left out, they take no flash, and a blob
+//!   that needs one is refused by name.
 //! - `defmt`: `defmt::Format` on the public types.
 #![no_std]
 

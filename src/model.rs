@@ -6,7 +6,7 @@
 use crate::blob::{Blob, format::header, mean_and_step};
 use crate::error::Error;
 use crate::fixed::{MEMORY_BITS, saturate_cell};
-use crate::layers::{Layer, LayerKind, Packing, padded};
+use crate::layers::{Layer, LayerKind, Packing, padded, split_state};
 
 const CRC: crc::Algorithm<u32> = crc::CRC_32_ISO_HDLC;
 
@@ -172,6 +172,16 @@ impl<'a> Model<'a> {
         for (own, saved) in own.iter_mut().zip(state) {
             *own = *saved;
         }
+        // A state from elsewhere may hold anything; kernels count on what a step leaves.
+        let (mut rest, mut index) = (own, 0);
+        while let Some(layer) = self.blob.layer(index) {
+            let (state, behind) = split(rest, layer.state_words());
+            for word in split_state(state, layer.units).0 {
+                *word = saturate_cell(*word);
+            }
+            rest = behind;
+            index += 1;
+        }
         Ok(())
     }
 
@@ -209,16 +219,15 @@ impl<'a> Model<'a> {
         let mut input: &[i16] = bytemuck::cast_slice(x);
         let mut index = if first < end { 0 } else { end };
         while index < end
-            && let Some(layer) = self.blob.layer(index)
+            && let Some(layer) = &self.blob.layer(index)
         {
             let (state, behind) = split(rest, layer.state_words());
             rest = behind;
-            input = if index < first {
-                layer.output(state)
-            } else {
+            if index >= first {
                 let (scratch, _) = split(scratch, layer.scratch_words());
-                layer.step(input, state, scratch)
-            };
+                layer.step(input, state, scratch);
+            }
+            input = layer.output(state);
             index += 1;
         }
     }
@@ -367,7 +376,7 @@ impl<'a, 'm> Stream<'a, 'm> {
 
 impl Layer<'_> {
     fn set_state(&self, state: &mut [u32], h: &[i16], c: &[i32]) {
-        let (memory, hidden) = crate::layers::split_state(state, self.units);
+        let (memory, hidden) = split_state(state, self.units);
         for (own, h) in hidden.iter_mut().zip(h) {
             *own = *h;
         }

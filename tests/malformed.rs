@@ -120,6 +120,18 @@ fn layer_fields_are_refused_by_name() {
     }
 }
 
+/// Kernels multiply by them as if they were not negative.
+#[test]
+fn negative_multipliers_are_refused() {
+    let blob = sample();
+    let at = header::BYTES + layer::ROWS;
+    let rows = u32::from_le_bytes(blob[at..at + 4].try_into().unwrap()) as usize;
+    for byte in [5, 7] {
+        let forged = forged(&blob, rows + 8 * 100 + byte, &[0x80]);
+        assert_eq!(refusal(&forged), Some(Error::Layer { layer: 0, field: "rows" }));
+    }
+}
+
 #[test]
 fn layers_that_do_not_fit_each_other_are_refused() {
     let blob = sample();

@@ -1,14 +1,18 @@
-//! Instructions of a step, exact and repeatable: never more than what was promised, and for every
-//! input the same (`measure` refuses a count that depends on the input).
+//! What a step costs, exact and repeatable: never more instructions, code, RAM or stack than promised,
+//! and the same instructions for every input (`measure` refuses a count that depends on the input).
+
+mod common;
 
 use gatelet::WeightType::{self, Int8};
 use gatelet_cli::bench::measure;
+use gatelet_cli::device::{Board, random, run};
+use gatelet_cli::host::Blob;
 
-/// Board, cell, inputs and units, weights, and the most instructions of one step.
-type Promise = (&'static str, &'static str, (usize, usize), WeightType, u32);
+/// Board, cell, inputs and units, weights, and the most instructions that a step may take.
+type Bound = (&'static str, &'static str, (usize, usize), WeightType, u32);
 
 /// The int8 LSTM figures are the design's.
-const MOST: [Promise; 14] = [
+const MOST: [Bound; 14] = [
     ("cortex-m4", "lstm", (16, 32), Int8, 12_300),
     ("cortex-m4", "lstm", (40, 64), Int8, 40_000),
     ("cortex-m4", "lstm", (40, 128), Int8, 118_000),
@@ -49,4 +53,20 @@ fn no_step_takes_more_than_promised() {
 fn two_runs_count_the_same() {
     let count = || count("cortex-m4", "lstm", (16, 32), Int8);
     assert_eq!(count(), count());
+}
+
+/// The digits model: LSTM, dense, softmax, and what reads the blob.
+#[test]
+fn code_ram_and_stack_are_as_promised() {
+    let path = common::data("blobs/digits_lstm_int8_dsp.gate");
+    let blob = Blob::read(&path).unwrap();
+    let model = blob.model().unwrap();
+    let samples = random(3, 4 * model.inputs());
+    let report = run(&Board::named("cortex-m4").unwrap(), &path, model, &samples).unwrap();
+    println!("{report:?}");
+    assert!(report.engine_text_bytes <= 6 * 1024, "{report:?}");
+    assert!(report.stack_bytes <= 512, "{report:?}");
+    // 8 H + 2 (I + H) + 8 H for the LSTM; output and logits of the head.
+    let (inputs, hidden, outputs) = (20, 64, 12);
+    assert!(report.ram_bytes <= 18 * hidden + 2 * inputs + 6 * outputs, "{report:?}");
 }

@@ -93,6 +93,28 @@ fn a_given_initial_state_is_where_the_sequence_starts() {
     }
 }
 
+/// A saved state may come back damaged: kernels count on its range.
+#[test]
+fn a_restored_state_is_brought_into_range() {
+    for (blob, input) in models() {
+        let model = blob.model().unwrap();
+        let mut memory = vec![0; model.memory_words()];
+        let mut stream = Stream::new(model, &mut memory).unwrap();
+        for word in [0x7fff_ffff, 0x8000_0000, 0xa5a5_a5a5] {
+            let state = vec![word; stream.state().len()];
+            stream.restore(&state).unwrap();
+            let cells = usize::from(matches!(
+                model.layer(0).unwrap().kind(),
+                gatelet::LayerKind::Lstm | gatelet::LayerKind::Gru { .. }
+            ));
+            for word in &stream.state()[..8 * cells] {
+                assert!((*word as i32).unsigned_abs() < 1 << 29);
+            }
+            stream.run(&input).unwrap();
+        }
+    }
+}
+
 #[test]
 fn wrong_shapes_are_refused() {
     let (blob, _) = models().remove(0);

@@ -91,25 +91,67 @@ impl<'a> Blob<'a> {
     }
 
     const fn check_layers(&self) -> Result<(), Error> {
-        let mut inputs = 0;
+        let mut inputs = None;
         let mut index = 0;
         while index < self.depth() {
-            let layer = tri!(self.read_layer(index));
-            if index > 0 && layer.inputs != inputs {
+            let layer = tri!(self.check_layer(index));
+            if let Some(inputs) = inputs
+                && layer.inputs != inputs
+            {
                 return Err(Error::Layer { layer: index as u8, field: "inputs" });
             }
-            let mut row = 0;
-            while row < layer.rows.len() {
-                // The multipliers' signs.
-                if (layer.rows[row][5] | layer.rows[row][7]) & 0x80 != 0 {
-                    return Err(Error::Layer { layer: index as u8, field: "rows" });
-                }
-                row += 1;
-            }
-            inputs = layer.units;
+            inputs = Some(layer.units);
             index += 1;
         }
         Ok(())
+    }
+
+    const fn check_layer(&self, index: usize) -> Result<Layer<'a>, Error> {
+        macro_rules! refuse {
+            ($field:expr) => {
+                return Err(Error::Layer { layer: index as u8, field: $field })
+            };
+        }
+        let at = header::BYTES + index * layer::BYTES;
+        if kind(self.u8(at + layer::KIND), self.u8(at + layer::VARIANT)).is_none() {
+            refuse!("kind");
+        }
+        let Some(layer) = self.layer(index) else { refuse!("weights") };
+        if layer.shift > 16 {
+            refuse!("shift");
+        }
+        if layer.inputs == 0 || layer.inputs > format::MAX_WIDTH as usize {
+            refuse!("inputs");
+        }
+        if layer.units == 0 || layer.units > format::MAX_WIDTH as usize {
+            refuse!("units");
+        }
+        if let Some(feature) = missing_feature(&layer) {
+            return Err(Error::Feature { layer: index as u8, feature });
+        }
+        if !is_scale(layer.scale) {
+            refuse!("scale");
+        }
+        let row_bytes = layer.row_count() * format::ROW_BYTES;
+        let Some(rows) = self.section(self.u32(at + layer::ROWS) as usize, row_bytes) else {
+            refuse!("rows");
+        };
+        let (rows, mut row): (&[Row], _) = (rows.as_chunks().0, 0);
+        while row < rows.len() {
+            let [.., _, x, _, h] = rows[row];
+            if x > 0x7f || h > 0x7f {
+                // Multipliers are not negative.
+                refuse!("rows");
+            }
+            row += 1;
+        }
+        let Some(weight_bytes) = layer.weight_bytes() else {
+            refuse!("units");
+        };
+        if self.section(self.u32(at + layer::DATA) as usize, weight_bytes).is_none() {
+            refuse!("data");
+        }
+        Ok(layer)
     }
 
     const fn check_sections(&self) -> Result<(), Error> {
@@ -138,65 +180,29 @@ impl<'a> Blob<'a> {
         self.u16(header::LAYERS) as usize
     }
 
-    /// The layer at `index` of the table.
+    /// The layer at `index` of the table. Its rows and weights go on to the end of the blob:
+    /// `check_layer` made sure that there are enough, and no step needs to know where they end.
     pub(crate) const fn layer(&self, index: usize) -> Option<Layer<'a>> {
-        match self.read_layer(index) {
-            Ok(layer) => Some(layer),
-            Err(_) => None,
-        }
-    }
-
-    const fn read_layer(&self, index: usize) -> Result<Layer<'a>, Error> {
-        macro_rules! refuse {
-            ($field:expr) => {
-                return Err(Error::Layer { layer: index as u8, field: $field })
-            };
-        }
         if index >= self.depth() {
-            refuse!("index");
+            return None;
         }
         let at = header::BYTES + index * layer::BYTES;
-        let Some(kind) = kind(self.u8(at + layer::KIND), self.u8(at + layer::VARIANT)) else {
-            refuse!("kind");
+        let kind = kind(self.u8(at + layer::KIND), self.u8(at + layer::VARIANT));
+        let weight_type = weight_type(self.u8(at + layer::WEIGHTS));
+        let (Some(kind), Some(weight_type), Some(packing)) = (kind, weight_type, self.packing())
+        else {
+            return None;
         };
-        let Some(weight_type) = weight_type(self.u8(at + layer::WEIGHTS)) else {
-            refuse!("weights");
-        };
-        if let Some(feature) = missing_feature(kind, weight_type) {
-            return Err(Error::Feature { layer: index as u8, feature });
-        }
-        let Some(packing) = self.packing() else {
-            return Err(Error::Header { field: "packing" });
-        };
-        let tiles = Tiles::new(packing, weight_type);
-        let shift = self.u8(at + layer::SHIFT);
-        if shift > 16 {
-            refuse!("shift");
-        }
-        let inputs = self.u16(at + layer::INPUTS) as usize;
-        if inputs == 0 || inputs > format::MAX_WIDTH as usize {
-            refuse!("inputs");
-        }
-        let units = self.u16(at + layer::UNITS) as usize;
-        if units == 0 || units > format::MAX_WIDTH as usize {
-            refuse!("units");
-        }
-        let scale = self.f32(at + layer::SCALE);
-        if !is_scale(scale) {
-            refuse!("scale");
-        }
-        let row_bytes = Layer::row_count(kind, units) * format::ROW_BYTES;
-        let Some(rows) = self.section(self.u32(at + layer::ROWS) as usize, row_bytes) else {
-            refuse!("rows");
-        };
-        let Some(weight_bytes) = Layer::weight_bytes(kind, tiles, inputs, units) else {
-            refuse!("units");
-        };
-        let Some(weights) = self.section(self.u32(at + layer::DATA) as usize, weight_bytes) else {
-            refuse!("data");
-        };
-        let rows: &[Row] = rows.as_chunks().0;
-        Ok(Layer { kind, weight_type, tiles, shift, inputs, units, scale, rows, weights })
+        Some(Layer {
+            kind,
+            tiles: Tiles::new(packing, weight_type),
+            shift: self.u8(at + layer::SHIFT),
+            inputs: self.u16(at + layer::INPUTS) as usize,
+            units: self.u16(at + layer::UNITS) as usize,
+            scale: self.f32(at + layer::SCALE),
+            rows: self.from(at + layer::ROWS).as_chunks().0,
+            weights: self.from(at + layer::DATA),
+        })
     }
 
     /// Layout of the weights.
@@ -255,6 +261,14 @@ impl<'a> Blob<'a> {
         match rest.split_at_checked(length) {
             Some((section, _)) => Some(section),
             None => None,
+        }
+    }
+
+    /// All from the offset on that the field at `at` holds.
+    const fn from(&self, at: usize) -> &'a [u8] {
+        match self.bytes.split_at_checked(self.u32(at) as usize) {
+            Some((_, rest)) => rest,
+            None => &[],
         }
     }
 
@@ -333,13 +347,21 @@ impl LayerKind {
     }
 }
 
-const fn missing_feature(kind: LayerKind, weight_type: WeightType) -> Option<&'static str> {
-    match (kind, weight_type) {
+const fn missing_feature(layer: &Layer<'_>) -> Option<&'static str> {
+    match (layer.kind, layer.tiles) {
         (LayerKind::Rnn(_), _) if !cfg!(feature = "rnn") => Some("rnn"),
         (LayerKind::Lstm, _) if !cfg!(feature = "lstm") => Some("lstm"),
         (LayerKind::Gru { .. }, _) if !cfg!(feature = "gru") => Some("gru"),
-        (_, WeightType::Int16) if !cfg!(feature = "int16") => Some("int16"),
-        (_, WeightType::Int4) if !cfg!(feature = "int4") => Some("int4"),
+        (_, Tiles::Int16) if !cfg!(feature = "int16") => Some("int16"),
+        (_, Tiles::Int4) if !cfg!(feature = "int4") => Some("int4"),
+        (_, Tiles::Int8Plain) if !cfg!(packing = "plain") => Some("packings"),
+        (_, Tiles::Int8Dsp) if !cfg!(packing = "dsp") => Some("packings"),
+        (_, Tiles::Int8Columns) if !cfg!(packing = "columns") => Some("packings"),
+        (_, Tiles::Int8Helium) if !cfg!(packing = "helium") => Some("packings"),
+        // The DSP kernel's sums hold no more.
+        (_, Tiles::Int8Dsp) if !cfg!(portable) && (layer.inputs > 508 || layer.units > 512) => {
+            Some("packings")
+        }
         _ => None,
     }
 }

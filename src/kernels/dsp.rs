@@ -28,7 +28,7 @@ fn is_narrow(v: &[i16]) -> bool {
 
 /// Tiles of `x` and of `h` in a row in the code: inputs are mostly the shorter.
 const X_UNROLLED: usize = 4;
-const H_UNROLLED: usize = 8;
+const H_UNROLLED: usize = 4;
 
 /// Where the products of two vectors start: `h`, then `x`; and the code.
 pub(super) struct Plan<'v> {

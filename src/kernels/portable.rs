@@ -44,18 +44,24 @@ pub fn affine(
 fn product4(tiles: Tiles, weights: &[u8], v: &[i16]) -> [i32; 4] {
     let mut sums = [0; 4];
     match tiles {
-        Tiles::Int8Plain => add_tiles::<16, 4>(&mut sums, weights, v, int8),
-        Tiles::Int8Dsp => add_tiles::<16, 4>(&mut sums, weights, v, |tile, r, c| {
-            let at = 8 * (r / 2) + 2 * c;
-            let pair = i16::from_le_bytes([tile[at], tile[at + 1]]) as i32;
-            let even = tile[at] as i8 as i32;
-            if r % 2 == 0 { even } else { (pair - even) >> 8 }
-        }),
-        Tiles::Int8Columns => add_tiles::<16, 4>(&mut sums, weights, v, |tile, r, c| {
-            let offset = if r < 3 { 0x80 } else { 0 };
-            (tile[4 * c + r] ^ offset) as i8 as i32
-        }),
-        Tiles::Int8Helium => {
+        Tiles::Int8Plain if cfg!(packing = "plain") => {
+            add_tiles::<16, 4>(&mut sums, weights, v, int8)
+        }
+        Tiles::Int8Dsp if cfg!(packing = "dsp") => {
+            add_tiles::<16, 4>(&mut sums, weights, v, |tile, r, c| {
+                let at = 8 * (r / 2) + 2 * c;
+                let pair = i16::from_le_bytes([tile[at], tile[at + 1]]) as i32;
+                let even = tile[at] as i8 as i32;
+                if r % 2 == 0 { even } else { (pair - even) >> 8 }
+            })
+        }
+        Tiles::Int8Columns if cfg!(packing = "columns") => {
+            add_tiles::<16, 4>(&mut sums, weights, v, |tile, r, c| {
+                let offset = if r < 3 { 0x80 } else { 0 };
+                (tile[4 * c + r] ^ offset) as i8 as i32
+            })
+        }
+        Tiles::Int8Helium if cfg!(packing = "helium") => {
             let (v_wide, v_last) = v.as_chunks::<8>();
             let (wide, last) = weights.split_at((32 * v_wide.len()).min(weights.len()));
             add_tiles::<32, 8>(&mut sums, wide, v_wide.as_flattened(), |tile, r, c| {
@@ -80,7 +86,7 @@ fn product4(tiles: Tiles, weights: &[u8], v: &[i16]) -> [i32; 4] {
             }
         }
         // The reader refused weights whose feature is off.
-        Tiles::Int16 | Tiles::Int4 => {}
+        _ => {}
     }
     sums
 }

@@ -4,13 +4,13 @@ use super::{Activation, Layer};
 use crate::activation::softmax;
 
 #[inline(never)]
-pub(super) fn step<'m>(
+pub(super) fn step(
     layer: &Layer<'_>,
     activation: Activation,
     x: &[i16],
-    state: &'m mut [u32],
+    state: &mut [u32],
     scratch: &mut [u32],
-) -> &'m [i16] {
+) {
     let y: &mut [i16] = bytemuck::cast_slice_mut(state);
     let (mut blocks, v) = (layer.blocks(), layer.vectors(x, &[]));
     if activation == Activation::Softmax {
@@ -22,5 +22,4 @@ pub(super) fn step<'m>(
     } else {
         blocks.outputs(layer, activation, &v, y.as_chunks_mut().0);
     }
-    y
 }

@@ -16,12 +16,7 @@ use super::{BLOCK, Layer, commit, split_state};
 use crate::kernels;
 
 #[inline(never)]
-pub(super) fn step_after<'m>(
-    layer: &Layer<'_>,
-    x: &[i16],
-    state: &'m mut [u32],
-    scratch: &mut [u32],
-) -> &'m [i16] {
+pub(super) fn step_after(layer: &Layer<'_>, x: &[i16], state: &mut [u32], scratch: &mut [u32]) {
     let (memory, h) = split_state(state, layer.units);
     let h_new: &mut [i16] = bytemuck::cast_slice_mut(scratch);
     let mut blocks = layer.blocks();
@@ -34,16 +29,10 @@ pub(super) fn step_after<'m>(
         kernels::gru_after(&z, m, h_new);
     }
     commit(h, h_new);
-    h
 }
 
 #[inline(never)]
-pub(super) fn step_before<'m>(
-    layer: &Layer<'_>,
-    x: &[i16],
-    state: &'m mut [u32],
-    scratch: &mut [u32],
-) -> &'m [i16] {
+pub(super) fn step_before(layer: &Layer<'_>, x: &[i16], state: &mut [u32], scratch: &mut [u32]) {
     let (memory, h) = split_state(state, layer.units);
     let (reset, h_new) = scratch.split_at_mut(h.len().div_ceil(2).min(scratch.len()));
     let reset: &mut [i16] = bytemuck::cast_slice_mut(reset);
@@ -61,5 +50,4 @@ pub(super) fn step_before<'m>(
         kernels::gru_before(&z, m, h_new);
     }
     commit(h, h_new);
-    h
 }

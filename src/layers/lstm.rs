@@ -11,12 +11,7 @@ use super::{BLOCK, Layer, commit, split_state};
 use crate::kernels::{self, LSTM_GROUPS};
 
 #[inline(never)]
-pub(super) fn step<'m>(
-    layer: &Layer<'_>,
-    x: &[i16],
-    state: &'m mut [u32],
-    scratch: &mut [u32],
-) -> &'m [i16] {
+pub(super) fn step(layer: &Layer<'_>, x: &[i16], state: &mut [u32], scratch: &mut [u32]) {
     let (c, h) = split_state(state, layer.units);
     let h_new: &mut [i16] = bytemuck::cast_slice_mut(scratch);
     let (mut blocks, v) = (layer.blocks(), layer.vectors(x, h));
@@ -29,5 +24,4 @@ pub(super) fn step<'m>(
         kernels::lstm(&z, c, h_new);
     }
     commit(h, h_new);
-    h
 }

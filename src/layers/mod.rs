@@ -97,7 +97,6 @@ pub enum LayerKind {
 #[derive(Clone, Copy, Debug)]
 pub struct Layer<'a> {
     pub(crate) kind: LayerKind,
-    pub(crate) weight_type: WeightType,
     pub(crate) tiles: Tiles,
     pub(crate) shift: u8,
     pub(crate) inputs: usize,
@@ -120,7 +119,11 @@ impl<'a> Layer<'a> {
 
     /// Number format of the weights.
     pub const fn weight_type(&self) -> WeightType {
-        self.weight_type
+        match self.tiles {
+            Tiles::Int16 => WeightType::Int16,
+            Tiles::Int4 => WeightType::Int4,
+            _ => WeightType::Int8,
+        }
     }
 
     /// Elements of the layer's input.
@@ -140,12 +143,18 @@ impl<'a> Layer<'a> {
 
     /// Row records: bias and multipliers, as the blob holds them.
     pub const fn rows(&self) -> &'a [Row] {
-        self.rows
+        match self.rows.split_at_checked(self.row_count()) {
+            Some((rows, _)) => rows,
+            None => self.rows,
+        }
     }
 
-    /// Bytes of packed weights.
+    /// Packed weights.
     pub const fn weights(&self) -> &'a [u8] {
-        self.weights
+        match self.weight_bytes() {
+            Some(bytes) if bytes <= self.weights.len() => self.weights.split_at(bytes).0,
+            _ => self.weights,
+        }
     }
 
     /// True if the layer carries a state from step to step.
@@ -154,9 +163,9 @@ impl<'a> Layer<'a> {
     }
 
     /// Rows of the layer: `units` rounded up to whole blocks, times its gates.
-    pub(crate) const fn row_count(kind: LayerKind, units: usize) -> usize {
-        padded(units)
-            * match kind {
+    pub(crate) const fn row_count(&self) -> usize {
+        padded(self.units)
+            * match self.kind {
                 LayerKind::Dense(_) | LayerKind::Rnn(_) => 1,
                 LayerKind::Gru { reset_after: false } => 3,
                 // With `reset_after` the candidate has two rows, one for each product.
@@ -165,21 +174,17 @@ impl<'a> Layer<'a> {
     }
 
     /// Bytes of the layer's packed weights. `None` if they would not fit 32 bits.
-    pub(crate) const fn weight_bytes(
-        kind: LayerKind,
-        tiles: Tiles,
-        inputs: usize,
-        units: usize,
-    ) -> Option<usize> {
-        let gates = match kind {
-            LayerKind::Dense(_) | LayerKind::Rnn(_) => 1,
-            LayerKind::Gru { .. } => 3,
-            LayerKind::Lstm => 4,
+    pub(crate) const fn weight_bytes(&self) -> Option<usize> {
+        let units = padded(self.units);
+        let (gates, recurrent) = match self.kind {
+            LayerKind::Dense(_) => (1, 0),
+            LayerKind::Rnn(_) => (1, units),
+            LayerKind::Gru { .. } => (3, units),
+            LayerKind::Lstm => (4, units),
         };
-        let recurrent = if matches!(kind, LayerKind::Dense(_)) { 0 } else { padded(units) };
         // Widths are at most 2^15, so only the last product can overflow 32 bits.
-        let block = tiles.bytes(padded(inputs)) + tiles.bytes(recurrent);
-        (padded(units) / BLOCK * gates).checked_mul(block)
+        let block = self.tiles.bytes(padded(self.inputs)) + self.tiles.bytes(recurrent);
+        (units / BLOCK * gates).checked_mul(block)
     }
 
     /// Words of memory that hold the layer's output and what it remembers.
@@ -203,13 +208,8 @@ impl<'a> Layer<'a> {
     }
 
     /// Advances by one step. `input` is padded to whole blocks; `state` and `scratch` have the
-    /// sizes above. Returns the padded output, which lies in `state`.
-    pub(crate) fn step<'m>(
-        &self,
-        input: &[i16],
-        state: &'m mut [u32],
-        scratch: &mut [u32],
-    ) -> &'m [i16] {
+    /// sizes above. The output lies in `state`.
+    pub(crate) fn step(&self, input: &[i16], state: &mut [u32], scratch: &mut [u32]) {
         match self.kind {
             LayerKind::Dense(activation) => dense::step(self, activation, input, state, scratch),
             #[cfg(feature = "rnn")]
@@ -222,7 +222,7 @@ impl<'a> Layer<'a> {
             LayerKind::Gru { reset_after: false } => gru::step_before(self, input, state, scratch),
             // The reader refused layers whose feature is off.
             #[cfg(not(all(feature = "rnn", feature = "lstm", feature = "gru")))]
-            _ => self.output(state),
+            _ => {}
         }
     }
 

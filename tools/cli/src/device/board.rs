@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use gatelet::{LayerKind, Model, WeightType};
 
+use crate::target::packing;
+
 use super::elf::Elf;
 
 /// Every board. Its crate is the folder of that name in the repository's `boards`.
@@ -85,7 +87,7 @@ impl Board {
         cargo
             .args(["build", "--release", "--quiet", "--color=never"])
             .args(["--target-dir", "target", "--no-default-features", "--features"])
-            .arg(features(model))
+            .arg(features(self.name, model))
             .current_dir(&self.folder)
             .env("GATELET_MODEL", blob);
         // They would override the board's own configuration.
@@ -163,10 +165,13 @@ impl Board {
     }
 }
 
-/// The engine's features that `model` needs.
-fn features(model: Model<'_>) -> String {
+/// The engine's features that `model` needs on `board`.
+fn features(board: &str, model: Model<'_>) -> String {
     let layers = (0..model.depth()).filter_map(|index| model.layer(index));
     let mut features = BTreeSet::new();
+    if model.packing() != packing(board) {
+        features.insert("packings");
+    }
     for layer in layers {
         features.extend(match layer.kind() {
             LayerKind::Rnn(_) => Some("rnn"),
