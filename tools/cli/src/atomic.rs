@@ -41,6 +41,35 @@ pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
+/// Writes files of the given names and texts into `folder`, made if it does not exist. None appears
+/// before all are written; on any error a folder that was not there before is not left behind.
+///
+/// # Errors
+/// Those of the file system, naming `folder`.
+pub fn write_all(folder: &Path, files: &[(&str, &str)]) -> Result<()> {
+    let in_context = || format!("cannot write {}", folder.display());
+    let is_new = !folder.exists();
+    std::fs::create_dir_all(folder).with_context(in_context)?;
+    let write = || -> std::io::Result<()> {
+        let mut written = Vec::new();
+        for (name, text) in files {
+            let mut file = new_file(folder)?;
+            file.write_all(text.as_bytes())?;
+            written.push((name, file));
+        }
+        for (name, file) in written {
+            file.persist(folder.join(name))?;
+        }
+        Ok(())
+    };
+    let result = write();
+    if result.is_err() && is_new {
+        // The error to tell is the first one.
+        std::fs::remove_dir_all(folder).ok();
+    }
+    result.with_context(in_context)
+}
+
 /// A temporary file with the permissions of an ordinary one.
 fn new_file(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();

@@ -164,7 +164,7 @@ impl Visitor for Observer<'_> {
         // layer.
         let index = (self.starts[step.sample] + step.step) as u64;
         let scattered = index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        if scattered % self.stride == 0 {
+        if scattered.is_multiple_of(self.stride) {
             let input: Vec<f64> = match step.layer {
                 0 => {
                     step.input.iter().zip(self.usual).map(|(v, r)| v.clamp(r.min, r.max)).collect()

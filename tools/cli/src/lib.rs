@@ -7,6 +7,7 @@
 pub mod atomic;
 pub mod bench;
 pub mod bench_plot;
+pub mod budget;
 pub mod calibrate;
 pub mod data;
 pub mod device;
@@ -21,6 +22,7 @@ pub mod pack;
 pub mod provenance;
 pub mod quantize;
 pub mod reference;
+pub mod report;
 pub mod sqnr;
 pub mod target;
 pub mod terminal;

@@ -45,6 +45,11 @@ impl Noise {
         if self.noise == 0.0 { 200.0 } else { 10.0 * (self.signal / self.noise).log10() }
     }
 
+    /// True if there was a signal to compare.
+    pub fn is_something(&self) -> bool {
+        self.signal > 0.0
+    }
+
     /// Largest error.
     pub fn largest(&self) -> f64 {
         self.largest

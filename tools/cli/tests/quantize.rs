@@ -1,14 +1,17 @@
 //! What quantization promises, whatever the network.
 
 use gatelet::{Packing, WeightType};
+use gatelet_cli::budget::search;
 use gatelet_cli::calibrate::{Statistics, calibrate};
-use gatelet_cli::data::Sequences;
+use gatelet_cli::data::{Dataset, Sequences, Targets};
+use gatelet_cli::evaluate::argmax;
 use gatelet_cli::graph::{
     Activation, Dense, Graph, GraphBuilder, Lstm, Matrix, Op, Output, Rnn, RnnActivation,
 };
 use gatelet_cli::host::Blob;
 use gatelet_cli::pack::{Notes, pack};
 use gatelet_cli::quantize::{Quantized, quantize};
+use gatelet_cli::reference;
 use indicatif::ProgressBar;
 
 /// Numbers that repeat, uniform in ±1.
@@ -152,4 +155,34 @@ fn inputs_that_never_move_are_no_obstacle() {
         let quantized = quantize(&graph, &statistics(&graph, &x), weights).unwrap();
         assert!(blob(&quantized).model().is_ok());
     }
+}
+
+#[test]
+fn a_deep_stack_is_widened_layer_by_layer() {
+    let mut random = Random(7);
+    let mut builder = GraphBuilder::new(6);
+    for k in 0..4 {
+        let (input, recurrent) =
+            (random.matrix(12, builder.width(), 0.8), random.matrix(12, 12, 0.4));
+        let rnn = Rnn { input, recurrent, bias: vec![0.1; 12], activation: RnnActivation::Tanh };
+        builder.layer(format!("rnn{k}"), Op::Rnn(rnn)).unwrap();
+    }
+    let graph = head(builder, &mut random);
+    let x = random.sequences(120, 12, 6);
+    let answers = reference::forward(&graph, &x).into_iter().map(|r| argmax(r.last(5)) as i64);
+    let y = Some(Targets::Classes(answers.collect()));
+    let data = Dataset { x: x.clone(), y };
+    let seen = statistics(&graph, &x);
+    let find =
+        |budget| search(&graph, &seen, &data, budget, Packing::Plain, &ProgressBar::hidden());
+    let found = find(2.5).unwrap();
+    assert_eq!(found.combinations, 243);
+    let (last, before) = found.trials.split_last().unwrap();
+    assert!(last.cost <= 2.5 && before.iter().all(|trial| trial.cost > 2.5));
+    assert!(found.trials.is_sorted_by_key(|trial| trial.bytes));
+    assert_eq!(blob(&found.model).bytes().len(), last.bytes);
+    // Whatever may be lost, nothing is smaller than 4 bits everywhere.
+    assert_eq!(find(100.0).unwrap().trials.len(), 1);
+    let message = find(-1.0).unwrap_err().to_string();
+    assert!(message.contains("no weights keep within"), "{message}");
 }

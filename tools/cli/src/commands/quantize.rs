@@ -1,16 +1,19 @@
 //! `gatelet quantize`: trained weights in, blob out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use gatelet::WeightType;
+use gatelet_cli::budget::{Found, search};
 use gatelet_cli::calibrate::calibrate;
-use gatelet_cli::data::Dataset;
+use gatelet_cli::data::{Dataset, Targets};
+use gatelet_cli::graph::Graph;
 use gatelet_cli::host::Blob;
 use gatelet_cli::import::import;
 use gatelet_cli::pack::{Notes, pack};
 use gatelet_cli::provenance::provenance;
 use gatelet_cli::quantize::quantize;
+use gatelet_cli::report::{Report, Source};
 use gatelet_cli::sqnr::Recording;
 use gatelet_cli::target::{TARGETS, packing};
 use gatelet_cli::{atomic, terminal};
@@ -23,8 +26,10 @@ const SHOWN: usize = 200;
 /// Quantizes a trained model into a blob
 #[derive(clap::Args)]
 #[command(after_help = "\
-Example:
-  gatelet quantize lstm.keras --calib calib.npz -o digits.gate --labels digits.txt")]
+Examples:
+  gatelet quantize lstm.keras --calib calib.npz -o digits.gate --labels digits.txt
+  gatelet quantize lstm.keras --calib calib.npz -o digits.gate --data test.npz --report report
+  gatelet quantize lstm.keras --calib calib.npz -o digits.gate --data test.npz --budget 0.1")]
 pub(crate) struct Args {
     /// The trained model: .onnx, .keras, .h5 or .safetensors
     model: PathBuf,
@@ -37,6 +42,17 @@ pub(crate) struct Args {
     /// Number format of the weights
     #[arg(long, default_value = "int8", value_parser = ["int8", "int16", "int4"])]
     weights: String,
+    /// Instead of one format for all layers, the smallest blob that loses at most so many points of
+    /// accuracy (percent of RMSE, if the targets are numbers) on --data
+    #[arg(long, value_name = "POINTS", conflicts_with = "weights")]
+    budget: Option<f64>,
+    /// Data with answers, for --budget and --report: an .npz file with `x` and `y`. A report without
+    /// it is about the calibration data
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Write what quantization cost into this folder: index.html and report.json
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
     /// Names of the outputs, one a line
     #[arg(long)]
     labels: Option<PathBuf>,
@@ -46,6 +62,18 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    ensure!(
+        args.budget.is_none() || args.data.is_some(),
+        "--budget needs data with the right answers: add --data TEST.npz"
+    );
+    ensure!(
+        args.budget.is_none_or(|budget| budget.is_finite() && budget >= 0.0),
+        "--budget takes the points that may be lost: a number from 0 on"
+    );
+    ensure!(
+        args.data.is_none() || args.budget.is_some() || args.report.is_some(),
+        "--data is for --budget and --report: add one of them, or use `gatelet eval` afterwards"
+    );
     let graph = import(&args.model)?;
     let calibration = Dataset::read(&args.calib)?;
     calibration
@@ -61,30 +89,66 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         None => Vec::new(),
     };
 
+    let data = args.data.as_ref().map(|path| read_data(path, &graph)).transpose()?;
+
     let progress = terminal::progress("calibrating", calibration.x.len());
-    let ranges = calibrate(&graph, &calibration.x, &progress);
+    let seen = calibrate(&graph, &calibration.x, &progress);
     progress.finish_and_clear();
+    let packing = packing(&args.target);
     let weights = match args.weights.as_str() {
         "int16" => WeightType::Int16,
         "int4" => WeightType::Int4,
         _ => WeightType::Int8,
     };
-    let quantized = quantize(&graph, &ranges, weights)?;
-    let packing = packing(&args.target);
+    let found = match (args.budget, &data) {
+        (Some(budget), Some(data)) => {
+            let progress = terminal::spinner("searching");
+            let found = search(&graph, &seen, data, budget, packing, &progress)?;
+            progress.finish_and_clear();
+            Some((budget, found))
+        }
+        _ => None,
+    };
+    let quantized = match &found {
+        Some((_, found)) => found.model.clone(),
+        None => quantize(&graph, &seen, weights)?,
+    };
     let metadata = provenance(&args.model, &args.calib, &calibration.x)?;
     let blob = Blob::new(&pack(&quantized, packing, &Notes { labels, metadata })?);
     // The engine's own reader has the last word before anything is written.
     let model = blob.model()?;
     let sqnr = Recording::new(&graph, calibration.x.spread(SHOWN)).layers(&model);
+    if let Some(folder) = &args.report {
+        let compared = data.as_ref().unwrap_or(&calibration);
+        let file_name =
+            |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let progress = terminal::progress("measuring", compared.x.len());
+        let source = Source {
+            name: file_name(&args.model),
+            data_name: file_name(args.data.as_ref().unwrap_or(&args.calib)),
+            graph: &graph,
+            seen: &seen,
+            quantized: &quantized,
+            blob: &blob,
+            data: compared,
+        };
+        let report = Report::new(source, &progress)?;
+        progress.finish_and_clear();
+        report.write(folder)?;
+    }
     atomic::write_bytes(&args.output, blob.bytes())?;
 
-    for layer in quantized.layers.iter().filter(|layer| layer.weights != weights) {
-        println!(
-            "note: layer `{}` has {} weights, since {} cannot represent it",
-            layer.name,
-            format!("{:?}", layer.weights).to_lowercase(),
-            args.weights
-        );
+    if let Some((budget, found)) = &found {
+        show_search(&graph, *budget, found, data.as_ref());
+    } else {
+        for layer in quantized.layers.iter().filter(|layer| layer.weights != weights) {
+            println!(
+                "note: layer `{}` has {} weights, since {} cannot represent it",
+                layer.name,
+                show::weights(layer.weights),
+                args.weights
+            );
+        }
     }
     graph.notes.iter().for_each(|note| println!("note: {note}"));
     println!("{:24} {:>12} {:>10}", "layer", "shape", "SQNR");
@@ -103,5 +167,40 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         show::thousands(blob.bytes().len()),
         show::thousands(4 * model.memory_words()),
     );
+    if let Some(folder) = &args.report {
+        println!("report: {}", folder.join("index.html").display());
+    }
     Ok(())
+}
+
+fn read_data(path: &Path, graph: &Graph) -> Result<Dataset> {
+    let data = Dataset::read(path)?;
+    let fits = data.x.expect_features(graph.inputs());
+    fits.with_context(|| format!("{} does not fit the model", path.display()))?;
+    Ok(data)
+}
+
+/// What the search for the smallest blob tried, and why it took what it took.
+fn show_search(graph: &Graph, budget: f64, found: &Found, data: Option<&Dataset>) {
+    let numbers = matches!(data.and_then(|d| d.y.as_ref()), Some(Targets::Values { .. }));
+    let unit = if numbers { "% of RMSE" } else { "points" };
+    println!("{:>10} {:>10}  weights of {}", "bytes", unit, {
+        let names: Vec<_> = graph.layers.iter().map(|layer| layer.name.as_str()).collect();
+        names.join(", ")
+    });
+    for trial in &found.trials {
+        let weights: Vec<_> = trial.weights.iter().map(|w| show::weights(*w)).collect();
+        println!(
+            "{:>10} {:>10.3}  {}{}",
+            show::thousands(trial.bytes),
+            trial.cost,
+            weights.join(", "),
+            if trial.cost <= budget { "  <- within the budget" } else { "" }
+        );
+    }
+    println!(
+        "the smallest of {} combinations that costs at most {budget} {unit}; {} tried",
+        found.combinations,
+        found.trials.len()
+    );
 }

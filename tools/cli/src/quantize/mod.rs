@@ -124,6 +124,11 @@ impl<'a> Quantizer<'a> {
         }
     }
 
+    /// The quantizer that made `model`.
+    pub fn of(graph: &'a Graph, seen: &'a Statistics, model: &Quantized) -> Self {
+        Self::with_normalization(graph, seen, model.normalization.clone())
+    }
+
     fn with_ranges(
         graph: &'a Graph,
         seen: &'a Statistics,
@@ -137,7 +142,14 @@ impl<'a> Quantizer<'a> {
             let reach = if reach > 0.0 { reach } else { f64::from(mean.abs().max(1.0)) };
             (mean, (reach / 32767.0) as f32)
         });
-        let normalization: Vec<_> = normalization.collect();
+        Self::with_normalization(graph, seen, normalization.collect())
+    }
+
+    fn with_normalization(
+        graph: &'a Graph,
+        seen: &'a Statistics,
+        normalization: Vec<(f32, f32)>,
+    ) -> Self {
         let mut inputs = vec![Signal {
             means: normalization.iter().map(|(mean, _)| f64::from(*mean)).collect(),
             steps: normalization.iter().map(|(_, step)| f64::from(*step)).collect(),
@@ -165,7 +177,10 @@ impl<'a> Quantizer<'a> {
     }
 
     /// All layers with these weights.
-    fn layers(&self, weights: WeightType) -> Result<Vec<Layer>> {
+    ///
+    /// # Errors
+    /// As [`quantize()`].
+    pub fn layers(&self, weights: WeightType) -> Result<Vec<Layer>> {
         (0..self.graph.layers.len()).map(|index| self.layer(index, weights)).collect()
     }
 

@@ -1,0 +1,227 @@
+//! What the integers do inside: which saturate, and how they are spread.
+
+use gatelet::fixed::CELL_MAX;
+use gatelet::{Activation, LayerKind, Model, Stream};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::data::Sequences;
+use crate::host;
+use crate::quantize::{Product, Quantized, Row};
+
+/// Bars of a histogram.
+const BARS: usize = 48;
+
+/// How often values fall into equal parts of a range.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Histogram {
+    /// Lower end of the first bar.
+    pub low: f64,
+    /// Upper end of the last bar.
+    pub high: f64,
+    /// How many values each bar holds; those beyond the ends count at the ends.
+    pub counts: Vec<u64>,
+}
+
+impl Histogram {
+    /// An empty one over `±reach`.
+    pub(super) fn new(reach: f64) -> Self {
+        let reach = if reach > 0.0 { reach } else { 1.0 };
+        Self { low: -reach, high: reach, counts: vec![0; BARS] }
+    }
+
+    /// Of `values`, over their range.
+    pub(super) fn of(values: &[f64]) -> Self {
+        let mut histogram = Self::new(values.iter().fold(0.0, |a: f64, v| a.max(v.abs())));
+        values.iter().for_each(|v| histogram.add(*v));
+        histogram
+    }
+
+    fn add(&mut self, value: f64) {
+        let at = (value - self.low) / (self.high - self.low) * BARS as f64;
+        self.counts[(at as usize).min(BARS - 1)] += 1;
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.counts.iter_mut().zip(&other.counts).for_each(|(a, b)| *a += b);
+    }
+}
+
+/// How many of some values are at or beyond a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Saturation {
+    /// Values looked at.
+    pub values: u64,
+    /// Those at or beyond the limit.
+    pub saturated: u64,
+}
+
+impl Saturation {
+    /// In percent.
+    pub fn percent(&self) -> f64 {
+        100.0 * self.saturated as f64 / self.values.max(1) as f64
+    }
+
+    fn add(&mut self, is_saturated: bool) {
+        self.values += 1;
+        self.saturated += u64::from(is_saturated);
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.values += other.values;
+        self.saturated += other.saturated;
+    }
+}
+
+/// One layer's signals.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LayerSignals {
+    /// Outputs at the ends of their 16 bits.
+    pub outputs: Saturation,
+    /// Cell states at their limit of ±512; an LSTM's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cells: Option<Saturation>,
+    /// Pre-activations where the squashing function is flat: beyond ±8 for tanh and ±16 for sigmoid.
+    pub gates: Vec<(&'static str, Saturation)>,
+    /// Values of the outputs.
+    pub histogram: Histogram,
+}
+
+/// What some sequences did to the integers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Signals {
+    /// Inputs beyond what their 16 bits can say.
+    pub inputs: Saturation,
+    /// Of every layer.
+    pub layers: Vec<LayerSignals>,
+}
+
+impl Signals {
+    /// Runs `x` through the integer network.
+    pub(super) fn new(quantized: &Quantized, model: &Model<'_>, x: &Sequences) -> Self {
+        let all: Vec<Self> = (0..x.len())
+            .into_par_iter()
+            .map(|sample| Self::empty(quantized, model).watch(quantized, model, x.sample(sample)))
+            .collect();
+        let mut total = Self::empty(quantized, model);
+        for signals in &all {
+            total.inputs.merge(&signals.inputs);
+            for (total, layer) in total.layers.iter_mut().zip(&signals.layers) {
+                total.outputs.merge(&layer.outputs);
+                if let (Some(total), Some(cells)) = (&mut total.cells, &layer.cells) {
+                    total.merge(cells);
+                }
+                total.gates.iter_mut().zip(&layer.gates).for_each(|(a, b)| a.1.merge(&b.1));
+                total.histogram.merge(&layer.histogram);
+            }
+        }
+        total
+    }
+
+    fn empty(quantized: &Quantized, model: &Model<'_>) -> Self {
+        let layer = |(index, layer): (usize, &crate::quantize::Layer)| {
+            let scale = model.layer(index).map_or(1.0, |layer| f64::from(layer.scale()));
+            LayerSignals {
+                outputs: Saturation::default(),
+                cells: (layer.kind == LayerKind::Lstm).then(Saturation::default),
+                gates: gates(layer.kind).iter().map(|g| (g.name, Saturation::default())).collect(),
+                histogram: Histogram::new(32768.0 * scale),
+            }
+        };
+        Self {
+            inputs: Saturation::default(),
+            layers: quantized.layers.iter().enumerate().map(layer).collect(),
+        }
+    }
+
+    fn watch(mut self, quantized: &Quantized, model: &Model<'_>, features: &[f32]) -> Self {
+        let mut memory = vec![0; model.memory_words()];
+        let mut stream = Stream::new(*model, &mut memory).expect("a buffer as long as needed");
+        let mut before: Vec<Vec<i16>> =
+            quantized.layers.iter().map(|layer| vec![0; layer.units]).collect();
+        let input = host::quantize(model, features);
+        for x in input.chunks_exact(model.inputs()) {
+            x.iter().for_each(|x| self.inputs.add(x.unsigned_abs() == 32767));
+            stream.step(x).expect("a step as wide as the model says");
+            let mut x = x;
+            // Where a layer's state lies among those of all.
+            let mut words = stream.state();
+            let layers = quantized.layers.iter().zip(&mut self.layers).zip(&mut before);
+            for (index, ((layer, seen), h)) in layers.enumerate() {
+                let output = stream.layer_output(index);
+                for (gate, (_, beyond)) in gates(layer.kind).iter().zip(&mut seen.gates) {
+                    let rows = &layer.rows[gate.index * layer.units..][..layer.units];
+                    let z = rows.iter().map(|row| pre_activation(row, x, h));
+                    z.for_each(|z| beyond.add(z.unsigned_abs() >= gate.limit << 16));
+                }
+                let padded = layer.units.next_multiple_of(4);
+                let has_memory = matches!(layer.kind, LayerKind::Lstm | LayerKind::Gru { .. });
+                let (state, rest) =
+                    words.split_at(padded / 2 + if has_memory { padded } else { 0 });
+                words = rest;
+                if let Some(cells) = &mut seen.cells {
+                    let at_limit = |c: &u32| (*c as i32).abs() >= CELL_MAX;
+                    state[..layer.units].iter().for_each(|c| cells.add(at_limit(c)));
+                }
+                for value in output {
+                    seen.outputs.add(value.unsigned_abs() == 32767);
+                    seen.histogram.add(f64::from(*value) * f64::from(layer.scale));
+                }
+                h.copy_from_slice(output);
+                x = h;
+            }
+        }
+        self
+    }
+}
+
+/// A gate whose pre-activations can leave the range in which its function changes.
+struct Gate {
+    name: &'static str,
+    /// Which of the layer's gates.
+    index: usize,
+    /// Where its function is flat.
+    limit: u32,
+}
+
+const SIGMOID: u32 = 16;
+const TANH: u32 = 8;
+
+/// The gates whose pre-activations follow from the layer's input and last output alone.
+fn gates(kind: LayerKind) -> &'static [Gate] {
+    const fn gate(name: &'static str, index: usize, limit: u32) -> Gate {
+        Gate { name, index, limit }
+    }
+    match kind {
+        LayerKind::Lstm => {
+            const {
+                &[
+                    gate("i", 0, SIGMOID),
+                    gate("f", 1, SIGMOID),
+                    gate("g", 2, TANH),
+                    gate("o", 3, SIGMOID),
+                ]
+            }
+        }
+        LayerKind::Gru { .. } => const { &[gate("z", 0, SIGMOID), gate("r", 1, SIGMOID)] },
+        LayerKind::Rnn(Activation::Tanh) | LayerKind::Dense(Activation::Tanh) => {
+            const { &[gate("tanh", 0, TANH)] }
+        }
+        LayerKind::Dense(Activation::Sigmoid) => const { &[gate("sigmoid", 0, SIGMOID)] },
+        _ => &[],
+    }
+}
+
+/// As the engine computes it.
+fn pre_activation(row: &Row, x: &[i16], h: &[i16]) -> i32 {
+    let scaled = |product: &Product, v: &[i16]| {
+        let mut sum = 0i32;
+        for (group, (weights, v)) in product.weights.chunks(32).zip(v.chunks(32)).enumerate() {
+            let partial: i32 =
+                weights.iter().zip(v).map(|(w, v)| i32::from(*w) * i32::from(*v)).sum();
+            sum += partial * product.scales.get(group).map_or(1, |s| i32::from(*s));
+        }
+        ((i64::from(sum) * i64::from(product.multiplier)) >> 16) as i32
+    };
+    row.bias + scaled(&row.x, x) + scaled(&row.h, h)
+}
