@@ -129,23 +129,22 @@ fn affine_avx2<const TILES: u8, const N: usize>(
     for (b, z) in z.chunks_mut(2).enumerate() {
         let (first, last) = (2 * b, (2 * b + 1).min(N - 1));
         let rows = (&rows[first], &rows[last]);
-        let x = _mm256_hadd_epi32(sums_x[first], sums_x[last]);
-        let h = _mm256_hadd_epi32(sums_h[first], sums_h[last]);
+        let x = join::<TILES>(sums_x[first], sums_x[last]);
+        let h = join::<TILES>(sums_h[first], sums_h[last]);
         let both: [[i32; 4]; 2] = must_cast(pre_activations(rows, x, h));
         z.copy_from_slice(&both[..z.len()]);
     }
 }
 
-/// Sums of the rows of `N` blocks, in two parts each: those of rows 0 and 1, then of rows 2 and 3.
-/// The tiles of the first block start at `at`, those of the others `block` bytes further each.
+/// Sums of the rows of `N` blocks, in parts that [`join`] adds up. The tiles of the first block start at `at`, those of the others `block` bytes further each.
 #[target_feature(enable = "avx2")]
 fn products<const TILES: u8, const N: usize>(
     weights: &[u8],
     at: usize,
     block: usize,
     v: &[i16],
-) -> [__m256i; N] {
-    let mut sums = [_mm256_setzero_si256(); N];
+) -> [[__m256i; 2]; N] {
+    let mut sums = [[_mm256_setzero_si256(); 2]; N];
     let tile_bytes = if TILES == INT16 { 32 } else { 16 };
     if weights.len() < at + (N - 1) * block + v.len() / 4 * tile_bytes {
         return sums;
@@ -154,54 +153,48 @@ fn products<const TILES: u8, const N: usize>(
     let (wide, last) = v.as_chunks::<8>();
 
     if TILES == DSP {
-        // Two tiles at a time; half of the registers idle for an odd last one.
-        let mut odd = sums;
+        // Even rows and odd ones, two tiles at a time; half of the registers idle for an odd last.
         for (t, v) in wide.iter().enumerate() {
             let v = _mm256_permute4x64_epi64(_mm256_castsi128_si256(must_cast(*v)), 0b01_01_00_00);
-            for b in 0..N {
+            for (b, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: the length of the weights, checked above, covers all of `v`.
                 let pairs = unsafe { _mm256_loadu_si256(tile(b, 32 * t).cast()) };
-                (sums[b], odd[b]) = add_pairs(sums[b], odd[b], pairs, v);
+                add_pairs(sums, pairs, v);
             }
         }
         if let Some(v) = last.as_array::<4>() {
             let v = _mm256_zextsi128_si256(_mm_set1_epi64x(must_cast(*v)));
-            for b in 0..N {
+            for (b, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: as above.
                 let pairs = unsafe { _mm_loadu_si128(tile(b, 32 * wide.len()).cast()) };
-                (sums[b], odd[b]) = add_pairs(sums[b], odd[b], _mm256_zextsi128_si256(pairs), v);
+                add_pairs(sums, _mm256_zextsi128_si256(pairs), v);
             }
-        }
-        for (sum, odd) in sums.iter_mut().zip(odd) {
-            let (even, odd) = (fold(*sum), fold(odd));
-            *sum = _mm256_set_m128i(_mm_unpackhi_epi64(even, odd), _mm_unpacklo_epi64(even, odd));
         }
         return sums;
     }
 
-    let mut v = v;
-    let mut first = 0;
+    let (mut v, mut first) = (v, 0);
     if TILES == HELIUM {
-        let mut lower = sums;
         for (t, v) in wide.iter().enumerate() {
             let v = _mm256_broadcastsi128_si256(must_cast(*v));
-            for b in 0..N {
+            for (b, [upper, lower]) in sums.iter_mut().enumerate() {
                 // SAFETY: as above.
-                let upper_rows = unsafe { _mm_loadu_si128(tile(b, 32 * t).cast()) };
+                let rows = unsafe { _mm_loadu_si128(tile(b, 32 * t).cast()) };
+                *upper = add_products(*upper, _mm256_cvtepi8_epi16(rows), v);
                 // SAFETY: as above.
-                let lower_rows = unsafe { _mm_loadu_si128(tile(b, 32 * t + 16).cast()) };
-                sums[b] = add_products(sums[b], _mm256_cvtepi8_epi16(upper_rows), v);
-                lower[b] = add_products(lower[b], _mm256_cvtepi8_epi16(lower_rows), v);
+                let rows = unsafe { _mm_loadu_si128(tile(b, 32 * t + 16).cast()) };
+                *lower = add_products(*lower, _mm256_cvtepi8_epi16(rows), v);
             }
         }
-        for (sum, lower) in sums.iter_mut().zip(lower) {
-            *sum = _mm256_permute4x64_epi64(_mm256_hadd_epi32(*sum, lower), 0b11_01_10_00);
+        for sums in &mut sums {
+            let rows = _mm256_hadd_epi32(sums[0], sums[1]);
+            sums[0] = _mm256_permute4x64_epi64(rows, 0b11_01_10_00);
         }
         (v, first) = (last, 32 * wide.len());
     }
     for (t, v) in v.as_chunks::<4>().0.iter().enumerate() {
         let v = _mm256_set1_epi64x(must_cast(*v));
-        for (b, sum) in sums.iter_mut().enumerate() {
+        for (b, [sums, _]) in sums.iter_mut().enumerate() {
             let tile = tile(b, first + tile_bytes * t);
             let rows = if TILES == INT16 {
                 // SAFETY: as above.
@@ -211,10 +204,28 @@ fn products<const TILES: u8, const N: usize>(
                 let bytes = unsafe { _mm_loadu_si128(tile.cast()) };
                 _mm256_cvtepi8_epi16(if TILES == COLUMNS { transposed(bytes) } else { bytes })
             };
-            *sum = add_products(*sum, rows, v);
+            *sums = add_products(*sums, rows, v);
         }
     }
     sums
+}
+
+/// The sums of two blocks: rows 0 and 1 of the first, of the last, then rows 2 and 3 likewise.
+#[target_feature(enable = "avx2")]
+fn join<const TILES: u8>(first: [__m256i; 2], last: [__m256i; 2]) -> __m256i {
+    if TILES == DSP {
+        // Rows 0, 2, 1, 3 of every other tile.
+        let (first, last) =
+            (_mm256_hadd_epi32(first[0], first[1]), _mm256_hadd_epi32(last[0], last[1]));
+        let rows = _mm256_add_epi32(
+            _mm256_permute2x128_si256(first, last, 0x20),
+            _mm256_permute2x128_si256(first, last, 0x31),
+        );
+        _mm256_permutevar8x32_epi32(rows, _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7))
+    } else {
+        // Every row's even columns and its odd ones.
+        _mm256_hadd_epi32(first[0], last[0])
+    }
 }
 
 #[target_feature(enable = "avx2")]
@@ -224,10 +235,11 @@ fn add_products(sums: __m256i, rows: __m256i, v: __m256i) -> __m256i {
 
 /// Even rows: the low byte with its sign; odd ones: the quotient by 256, rounded.
 #[target_feature(enable = "avx2")]
-fn add_pairs(even: __m256i, odd: __m256i, pairs: __m256i, v: __m256i) -> (__m256i, __m256i) {
+fn add_pairs([even, odd]: &mut [__m256i; 2], pairs: __m256i, v: __m256i) {
     let low = _mm256_srai_epi16(_mm256_slli_epi16(pairs, 8), 8);
     let quotient = _mm256_mulhrs_epi16(pairs, _mm256_set1_epi16(1 << 7));
-    (add_products(even, low, v), add_products(odd, quotient, v))
+    *even = add_products(*even, low, v);
+    *odd = add_products(*odd, quotient, v);
 }
 
 /// A tile of [`Tiles::Int8Columns`] as one of [`Tiles::Int8Plain`].
@@ -236,12 +248,6 @@ fn transposed(tile: __m128i) -> __m128i {
     let rows = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     let biased = must_cast([0x8080_8080u32, 0x8080_8080, 0x8080_8080, 0]);
     _mm_xor_si128(_mm_shuffle_epi8(tile, rows), biased)
-}
-
-/// Both halves added.
-#[target_feature(enable = "avx2")]
-fn fold(v: __m256i) -> __m128i {
-    _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1))
 }
 
 /// `bias + scale(x, m_x) + scale(h, m_h)` of two blocks, whose sums are interleaved as `vphaddd` does.
@@ -338,8 +344,8 @@ fn lstm_avx2(z: &[[[i32; 4]; 4]], c: &mut [[i32; 4]], h: &mut [[i16; 4]]) {
         let new = clamp(_mm256_add_epi32(gated(pair(*c0, *c1), f), new), CELL_MAX);
         let output = round_shift::<16>(_mm256_mullo_epi32(o, tanh::<14>(new)));
         let new: [[i32; 4]; 2] = must_cast(new);
-        c.copy_from_slice(&new[..c.len()]);
-        h.copy_from_slice(&narrow(output)[..h.len()]);
+        c.iter_mut().zip(new).for_each(|(c, new)| *c = new);
+        h.iter_mut().zip(narrow(output)).for_each(|(h, output)| *h = output);
     }
 }
 
