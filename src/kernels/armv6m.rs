@@ -23,7 +23,12 @@ pub(crate) fn sign_mask(value: i32) -> i32 {
     let mask;
     // SAFETY: shifts a register.
     unsafe {
-        asm!("asrs {mask}, {value}, #31", mask = lateout(reg) mask, value = in(reg) value, options(pure, nomem, nostack))
+        asm!(
+            "asrs {mask}, {value}, #31",
+            mask = lateout(reg) mask,
+            value = in(reg) value,
+            options(pure, nomem, nostack)
+        );
     }
     mask
 }

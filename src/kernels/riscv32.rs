@@ -17,7 +17,12 @@ pub(crate) fn sign_mask(value: i32) -> i32 {
     let mask;
     // SAFETY: shifts a register.
     unsafe {
-        asm!("srai {mask}, {value}, 31", mask = lateout(reg) mask, value = in(reg) value, options(pure, nomem, nostack))
+        asm!(
+            "srai {mask}, {value}, 31",
+            mask = lateout(reg) mask,
+            value = in(reg) value,
+            options(pure, nomem, nostack)
+        );
     }
     mask
 }
@@ -36,8 +41,8 @@ pub(super) fn affine(
     }
     let (x, h) = (x.as_ptr_range(), h.as_ptr_range());
     let z = z.as_mut_ptr_range();
-    // SAFETY: the kernel reads as many blocks of records as `z` has, all of `x` and `h` and the weights, and
-    // writes `z` up to its end.
+    // SAFETY: the kernel reads as many blocks of records as `z` has, their weights and both vectors,
+    // and writes all of `z`.
     unsafe {
         blocks(weights.as_ptr(), rows.as_ptr(), z.start, z.end, x.start, x.end, h.start, h.end)
     }
