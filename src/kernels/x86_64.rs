@@ -153,7 +153,7 @@ fn products<const TILES: u8, const N: usize>(
     let (wide, last) = v.as_chunks::<8>();
 
     if TILES == DSP {
-        // Even rows and odd ones, two tiles at a time; half of the registers idle for an odd last.
+        // Two tiles at a time; half of the registers idle for an odd last one.
         for (t, v) in wide.iter().enumerate() {
             let v = _mm256_permute4x64_epi64(_mm256_castsi128_si256(must_cast(*v)), 0b01_01_00_00);
             for (b, sums) in sums.iter_mut().enumerate() {
@@ -221,7 +221,10 @@ fn join<const TILES: u8>(first: [__m256i; 2], last: [__m256i; 2]) -> __m256i {
             _mm256_permute2x128_si256(first, last, 0x20),
             _mm256_permute2x128_si256(first, last, 0x31),
         );
-        _mm256_permutevar8x32_epi32(rows, _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7))
+        let rows = _mm256_permutevar8x32_epi32(rows, _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7));
+        // Even rows still hold 256 times the odd one beside them.
+        let odd = _mm256_srli_epi64(rows, 32);
+        _mm256_sub_epi32(rows, _mm256_slli_epi32(odd, 8))
     } else {
         // Every row's even columns and its odd ones.
         _mm256_hadd_epi32(first[0], last[0])
@@ -233,13 +236,12 @@ fn add_products(sums: __m256i, rows: __m256i, v: __m256i) -> __m256i {
     _mm256_add_epi32(sums, _mm256_madd_epi16(rows, v))
 }
 
-/// Even rows: the low byte with its sign; odd ones: the quotient by 256, rounded.
+/// Pairs are even row + 256 × odd row: their products, and those of the odd row, the quotient by 256
+/// rounded.
 #[target_feature(enable = "avx2")]
-fn add_pairs([even, odd]: &mut [__m256i; 2], pairs: __m256i, v: __m256i) {
-    let low = _mm256_srai_epi16(_mm256_slli_epi16(pairs, 8), 8);
-    let quotient = _mm256_mulhrs_epi16(pairs, _mm256_set1_epi16(1 << 7));
-    *even = add_products(*even, low, v);
-    *odd = add_products(*odd, quotient, v);
+fn add_pairs([both, odd]: &mut [__m256i; 2], pairs: __m256i, v: __m256i) {
+    *both = add_products(*both, pairs, v);
+    *odd = add_products(*odd, _mm256_mulhrs_epi16(pairs, _mm256_set1_epi16(1 << 7)), v);
 }
 
 /// A tile of [`Tiles::Int8Columns`] as one of [`Tiles::Int8Plain`].
