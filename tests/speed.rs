@@ -3,16 +3,18 @@
 
 mod common;
 
-use gatelet::WeightType::{self, Int8};
+use gatelet::Packing;
+use gatelet::WeightType::{self, Int4, Int8, Int16};
 use gatelet_cli::bench::measure;
 use gatelet_cli::device::{Board, random, run};
+use gatelet_cli::estimate::estimate;
 use gatelet_cli::host::Blob;
 
 /// Board, cell, inputs and units, weights, and the most instructions that a step may take.
 type Bound = (&'static str, &'static str, (usize, usize), WeightType, u32);
 
 /// The int8 LSTM figures are the design's.
-const MOST: [Bound; 14] = [
+const MOST: [Bound; 16] = [
     ("cortex-m4", "lstm", (16, 32), Int8, 12_300),
     ("cortex-m4", "lstm", (40, 64), Int8, 40_000),
     ("cortex-m4", "lstm", (40, 128), Int8, 118_000),
@@ -27,6 +29,8 @@ const MOST: [Bound; 14] = [
     ("cortex-m55", "gru", (40, 64), Int8, 15_000),
     ("riscv32", "lstm", (40, 64), Int8, 102_000),
     ("riscv32", "gru", (40, 64), Int8, 85_000),
+    ("cortex-m4", "lstm", (40, 64), Int16, 30_000),
+    ("cortex-m4", "lstm", (40, 64), Int4, 60_000),
 ];
 
 fn count(
@@ -53,6 +57,32 @@ fn no_step_takes_more_than_promised() {
 fn two_runs_count_the_same() {
     let count = || count("cortex-m4", "lstm", (16, 32), Int8);
     assert_eq!(count(), count());
+}
+
+/// What `inspect` estimates is what boards count, to a few percent.
+#[test]
+fn estimates_are_close_to_counts() {
+    for name in ["digits_lstm_int8_dsp", "vowels_gru_int8_plain", "hapt_lstm_int8_helium"] {
+        let path = common::data(&format!("blobs/{name}.gate"));
+        let blob = Blob::read(&path).unwrap();
+        let model = blob.model().unwrap();
+        let board = match model.packing() {
+            Packing::Dsp => "cortex-m4",
+            Packing::Helium => "cortex-m55",
+            _ => "riscv32",
+        };
+        let samples = random(1, 2 * model.inputs());
+        let report = run(&Board::named(board).unwrap(), &path, model, &samples).unwrap();
+        let estimates = estimate(&model);
+        let found = estimates.iter().find(|e| e.core == board).unwrap().instructions_per_step;
+        let error = found as f64 / f64::from(report.instructions_per_step) - 1.0;
+        println!(
+            "{name} on {board}: {found} for {}, {:+.1} %",
+            report.instructions_per_step,
+            100.0 * error
+        );
+        assert!(error.abs() < 0.1, "{name} on {board}: {error}");
+    }
 }
 
 /// The digits model: LSTM, dense, softmax, and what reads the blob.

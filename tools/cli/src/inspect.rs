@@ -6,6 +6,7 @@ use anyhow::Result;
 use gatelet::{Layer, LayerKind};
 use serde::Serialize;
 
+use crate::estimate::{Estimate, estimate};
 use crate::host::Blob;
 
 /// A layer of a blob.
@@ -56,6 +57,8 @@ pub struct Summary {
     pub ram_bytes: usize,
     /// Products a step.
     pub macs_per_step: usize,
+    /// Estimated instructions and cycles of a step, core by core.
+    pub estimates: Vec<Estimate>,
     /// Names of the outputs.
     pub labels: Vec<String>,
     /// Provenance.
@@ -81,6 +84,7 @@ pub fn inspect(blob: &Blob) -> Result<Summary> {
         blob_bytes: blob.bytes().len(),
         ram_bytes: 4 * model.memory_words(),
         macs_per_step: layers.iter().map(|layer| layer.macs_per_step).sum(),
+        estimates: estimate(&model),
         labels: model.labels().map(str::to_owned).collect(),
         metadata: metadata.map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
         layers,

@@ -11,6 +11,7 @@ pub mod budget;
 pub mod calibrate;
 pub mod data;
 pub mod device;
+pub mod estimate;
 pub mod evaluate;
 pub mod graph;
 pub mod host;
