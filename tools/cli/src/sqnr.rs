@@ -42,7 +42,7 @@ impl Noise {
 
     /// Signal to quantization noise ratio, in dB; at most 200, where there is no noise.
     pub fn db(&self) -> f64 {
-        if self.noise == 0.0 { 200.0 } else { 10.0 * (self.signal / self.noise).log10() }
+        if self.noise == 0.0 { 200.0 } else { 10.0 * libm::log10(self.signal / self.noise) }
     }
 
     /// True if there was a signal to compare.

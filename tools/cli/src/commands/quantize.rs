@@ -150,6 +150,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             );
         }
     }
+    let saturating = quantized.saturating(&seen);
+    if !saturating.is_empty() {
+        println!(
+            "note: the rare wild values of features {saturating:?} saturate, so that the others keep \
+             their precision"
+        );
+    }
     graph.notes.iter().for_each(|note| println!("note: {note}"));
     println!("{:24} {:>12} {:>10}", "layer", "shape", "SQNR");
     for (layer, sqnr) in graph.layers.iter().zip(sqnr) {

@@ -75,6 +75,20 @@ pub struct Quantized {
     pub output: Output,
 }
 
+impl Quantized {
+    /// Input features whose widest values, as calibration saw them, saturate, so that the others
+    /// keep their precision.
+    pub fn saturating(&self, seen: &Statistics) -> Vec<usize> {
+        let saturates = |(feature, (mean, step)): (&Feature, &(f32, f32))| {
+            let reach = f64::from(*step) * 32768.0;
+            let (low, high) = (f64::from(*mean) - reach, f64::from(*mean) + reach);
+            feature.all.min < low || feature.all.max > high
+        };
+        let features = seen.features.iter().zip(&self.normalization).enumerate();
+        features.filter(|(_, f)| saturates(*f)).map(|(index, _)| index).collect()
+    }
+}
+
 /// Quantizes `graph` to weights of one type, by what calibration saw.
 ///
 /// # Errors

@@ -18,6 +18,8 @@ use super::{Product, Row};
 const GROUP: usize = format::GROUP;
 /// Largest scale of a group of 4-bit weights.
 const SCALE_MAX: f64 = u8::MAX as f64;
+/// Scales tried for a group, about.
+const SCALES_TRIED: u8 = 24;
 /// Largest multiplier.
 const MULTIPLIER_MAX: f64 = i16::MAX as f64;
 /// Largest sum of a row's weights that ±32767 inputs cannot carry past an `i32`.
@@ -128,9 +130,7 @@ impl Search<'_> {
             }
             multipliers = multipliers.map(|m| (m * 1.02).ceil());
         };
-        // The scales of the groups leave a multiplier of 4-bit weights nothing to add.
-        let searched: &[usize] = if self.weights == WeightType::Int4 { &[] } else { &[1, 0] };
-        for &p in searched {
+        for p in [1, 0] {
             let mut tried = TRIED.map(|t| (t * least[p]).round().min(MULTIPLIER_MAX)).to_vec();
             tried.dedup();
             for m in tried.into_iter().filter(|m| *m > 0.0) {
@@ -196,7 +196,9 @@ impl Search<'_> {
             values.iter().zip(weights).map(|(v, weight)| weight * error(*v).powi(2)).sum()
         };
         let narrowest = (widest / 2.0).ceil() as u8;
-        (narrowest..=widest as u8)
+        let widest = widest as u8;
+        (narrowest..=widest)
+            .step_by(usize::from((widest - narrowest) / SCALES_TRIED).max(1))
             .map(|scale| (scale, loss(scale)))
             .min_by(|a, b| a.1.total_cmp(&b.1))
             .map_or(1, |(scale, _)| scale)

@@ -57,7 +57,9 @@ pub(super) fn lines(series: &[Line], x_label: &str, y_label: &str) -> String {
     let count = series.iter().map(|line| line.values.len()).max().unwrap_or(1);
     let x = |step: usize| LEFT + (W - LEFT - 12.0) * step as f64 / (count.max(2) - 1) as f64;
     let y = |v: f64| TOP + (H - BOTTOM - TOP) * (high - v) / (high - low);
-    let mut svg = format!("<svg viewBox=\"0 0 {W} {H}\" role=\"img\"><g class=\"axis\">");
+    let mut svg = format!(
+        "<div class=\"scroll wide\"><svg viewBox=\"0 0 {W} {H}\" role=\"img\"><g class=\"axis\">"
+    );
     for tick in &ticks {
         let at = y(*tick);
         let _ = write!(
@@ -115,7 +117,7 @@ pub(super) fn lines(series: &[Line], x_label: &str, y_label: &str) -> String {
         }
     }
     let names: Vec<String> = series.iter().map(|line| line.name.clone()).collect();
-    svg + "</svg>" + &if names.len() > 1 { legend(&names) } else { String::new() }
+    svg + "</svg></div>" + &if names.len() > 1 { legend(&names) } else { String::new() }
 }
 
 /// Bars of a histogram, in the colour of series `index`.
