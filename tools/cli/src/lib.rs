@@ -6,7 +6,6 @@
 
 pub mod atomic;
 pub mod bench;
-pub mod bench_plot;
 pub mod budget;
 pub mod calibrate;
 pub mod data;

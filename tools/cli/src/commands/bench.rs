@@ -6,7 +6,7 @@ use anyhow::Result;
 use gatelet::WeightType;
 use gatelet_cli::bench::{self, Measurement, WEIGHTS};
 use gatelet_cli::device::BOARDS;
-use gatelet_cli::{atomic, bench_plot, terminal};
+use gatelet_cli::{atomic, terminal};
 
 use super::show::thousands;
 
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let all = bench::bench(&boards, &weights, &progress)?;
     progress.finish_and_clear();
     if let Some(path) = &args.plot {
-        atomic::write_bytes(path, bench_plot::plot(&all)?.as_bytes())?;
+        atomic::write_bytes(path, bench::plot(&all)?.as_bytes())?;
     }
     if args.json {
         println!("{}", serde_json::to_string(&all)?);

@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 
-use crate::bench::{Measurement, PEERS, Peer};
+use super::{Measurement, PEERS, Peer};
 
 const SIZE: (u32, u32) = (960, 460);
 const OURS: RGBColor = RGBColor(0x1f, 0x77, 0xb4);

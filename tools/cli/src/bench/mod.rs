@@ -1,5 +1,7 @@
 //! Instructions of a step for every board, cell, shape and weight type, counted in QEMU.
 
+mod plot;
+
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -16,6 +18,8 @@ use crate::host::Blob;
 use crate::pack::{Notes, pack};
 use crate::quantize::quantize;
 use crate::target::packing;
+
+pub use plot::plot;
 
 /// The cells that are measured. A GRU is the reset-after form, a simple RNN uses tanh.
 pub const CELLS: [&str; 3] = ["rnn", "lstm", "gru"];
