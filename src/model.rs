@@ -131,14 +131,16 @@ impl<'a> Model<'a> {
     }
 
     /// Turns measurements into the model's input: `round_ties_even((x − mean) / step)`, saturated
-    /// to ±32767. Float, but the same bits everywhere: IEEE single precision and libm.
+    /// to ±32767. Float, but the same bits everywhere: IEEE single precision.
     pub fn quantize(&self, features: &[f32], input: &mut [i16]) {
+        /// 1.5·2^23, at which the last bit of a float is 1: adding it rounds to an integer.
+        const ROUND: f32 = 12_582_912.0;
         let records = self.blob.normalization().unwrap_or(&[]);
         for ((q, x), record) in input.iter_mut().zip(features).zip(records) {
             let (mean, step) = mean_and_step(record);
-            let scaled = libm::rintf((*x - mean) / step);
+            let scaled = ((*x - mean) / step).clamp(-32767.0, 32767.0);
             // NaN becomes 0, as `as` defines it.
-            *q = scaled.clamp(-32767.0, 32767.0) as i16;
+            *q = ((scaled + ROUND) - ROUND) as i16;
         }
     }
 
