@@ -17,6 +17,7 @@ pub(super) fn page(report: &Report) -> String {
         saturation(report),
         histograms(report),
         memory(report),
+        time(report),
         provenance(report),
     ];
     format!(
@@ -242,6 +243,33 @@ fn memory(report: &Report) -> String {
             "<div class=\"pair\"><div><h3>Flash</h3>{}</div><div><h3>RAM</h3>{}</div></div>",
             chart::parts(&report.flash),
             chart::parts(&report.ram)
+        ),
+    )
+}
+
+fn time(report: &Report) -> String {
+    const CLOCK_MHZ: f64 = 100.0;
+    let rows: String = report
+        .blob
+        .estimates
+        .iter()
+        .map(|core| {
+            format!(
+                "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{} ms</td></tr>",
+                escape(core.core),
+                thousands(core.instructions_per_step as usize),
+                thousands(core.cycles_per_step as usize),
+                number(core.milliseconds(CLOCK_MHZ))
+            )
+        })
+        .collect();
+    section(
+        "Time",
+        "One step, estimated: with the weights laid out for the core, and without wait states of the \
+         flash. <code>gatelet device</code> counts.",
+        &format!(
+            "<div class=\"scroll\"><table><tr><th>core</th><th class=\"n\">instructions</th>\
+             <th class=\"n\">cycles</th><th class=\"n\">at {CLOCK_MHZ} MHz</th></tr>{rows}</table></div>"
         ),
     )
 }
