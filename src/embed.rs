@@ -2,15 +2,26 @@
 
 /// Embeds a `.gate` file and defines a type that runs it, with every size a constant.
 ///
-/// ```ignore
-/// gatelet::include_model!(pub struct Digits, "digits.gate");
+/// ```
+/// use std::sync::Mutex;
 ///
-/// static NET: Mutex<RefCell<Digits>> = Mutex::new(RefCell::new(Digits::new()));
-/// let y: &[i16; Digits::OUTPUTS] = net.step(&features);
+/// gatelet::include_model!(
+///     struct Digits,
+///     concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/blobs/digits_lstm_int8_dsp.gate")
+/// );
+///
+/// static NET: Mutex<Digits> = Mutex::new(Digits::new());
+///
+/// let mut net = NET.lock().unwrap();
+/// let y: &[i16; Digits::OUTPUTS] = net.step(&[0; Digits::INPUTS]);
 /// ```
 ///
 /// The path is relative to the file that calls the macro, as in `include_bytes!`. A blob that the
-/// engine refuses fails the build with the reason.
+/// engine refuses fails the build with the reason:
+///
+/// ```compile_fail
+/// gatelet::include_model!(struct Broken, concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+/// ```
 #[macro_export]
 macro_rules! include_model {
     ($(#[$meta:meta])* $visibility:vis struct $name:ident, $path:expr) => {
