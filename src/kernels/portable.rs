@@ -147,13 +147,15 @@ pub fn lstm([i, f, g, o]: &[[i32; 4]; 4], c: &mut [i32; 4], h: &mut [i16; 4]) {
     }
 }
 
-/// [`gru_after`](super::gru_after) of any core.
+/// [`gru_after`](super::gru_after) of any core, out of line like [`lstm`].
+#[inline(never)]
 pub fn gru_after([z, r, n_x, n_h]: &[[i32; 4]; 4], memory: &mut [i32; 4], h: &mut [i16; 4]) {
     let n = array::from_fn(|unit| n_x[unit].wrapping_add(gated(n_h[unit], sigmoid(r[unit]))));
     gru_before(&[*z, n], memory, h);
 }
 
-/// [`gru_before`](super::gru_before) of any core.
+/// [`gru_before`](super::gru_before) of any core, out of line like [`lstm`].
+#[inline(never)]
 pub fn gru_before([z, n]: &[[i32; 4]; 2], memory: &mut [i32; 4], h: &mut [i16; 4]) {
     for unit in 0..4 {
         let (z, n) = (sigmoid(z[unit]), activation::tanh(n[unit]));

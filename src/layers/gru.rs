@@ -20,7 +20,10 @@ pub(super) fn step_after(layer: &Layer<'_>, x: &[i16], state: &mut [u32], scratc
     let (memory, h) = split_state(state, layer.units);
     let h_new: &mut [i16] = bytemuck::cast_slice_mut(scratch);
     let mut blocks = layer.blocks();
-    let (both, of_x, of_h) = (layer.vectors(x, h), layer.vectors(x, &[]), layer.vectors(&[], h));
+    // Not a tuple: its parts would be on the stack twice.
+    let both = layer.vectors(x, h);
+    let of_x = layer.vectors(x, &[]);
+    let of_h = layer.vectors(&[], h);
     let mut z: [[i32; BLOCK]; 4] = Zeroable::zeroed();
     for (m, h_new) in memory.as_chunks_mut::<4>().0.iter_mut().zip(h_new.as_chunks_mut::<4>().0) {
         blocks.next(&both, &mut z[..2]);

@@ -29,7 +29,7 @@ struct Tally {
 impl Tally {
     /// Runs a stage, and shows what it printed if it fails.
     fn stage(&mut self, name: &str, mut command: Command) -> Result<()> {
-        print!("{name:<56}");
+        print!("{name:<60}");
         stdout().flush()?;
         let start = Instant::now();
         let output = command.output()?;
