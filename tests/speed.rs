@@ -5,7 +5,7 @@ mod common;
 
 use gatelet::Packing;
 use gatelet::WeightType::{self, Int4, Int8, Int16};
-use gatelet_cli::bench::measure;
+use gatelet_cli::bench::{Measurement, measure};
 use gatelet_cli::device::{Board, random, run};
 use gatelet_cli::estimate::estimate;
 use gatelet_cli::host::Blob;
@@ -33,29 +33,32 @@ const MOST: [Bound; 16] = [
     ("cortex-m4", "lstm", (40, 64), Int4, 60_000),
 ];
 
-fn count(
+fn measured(
     board: &'static str,
     cell: &'static str,
     shape: (usize, usize),
     weights: WeightType,
-) -> u32 {
+) -> Measurement {
     let folder = tempfile::tempdir().unwrap();
     let result = measure(board, cell, shape, weights, folder.path());
-    result.unwrap_or_else(|error| panic!("{error:#}")).instructions_per_step
+    result.unwrap_or_else(|error| panic!("{error:#}"))
 }
 
 #[test]
 fn no_step_takes_more_than_promised() {
     for (board, cell, shape, weights, most) in MOST {
-        let found = count(board, cell, shape, weights);
+        let measured = measured(board, cell, shape, weights);
+        let found = measured.instructions_per_step;
         println!("{board} {cell} {shape:?} {weights:?}: {found} of {most}");
         assert!(found <= most, "{board} {cell} {shape:?} {weights:?}: {found} > {most}");
+        let stack = measured.stack_bytes;
+        assert!(board != "cortex-m4" || stack <= 512, "{cell} {weights:?}: {stack} bytes of stack");
     }
 }
 
 #[test]
 fn two_runs_count_the_same() {
-    let count = || count("cortex-m4", "lstm", (16, 32), Int8);
+    let count = || measured("cortex-m4", "lstm", (16, 32), Int8).instructions_per_step;
     assert_eq!(count(), count());
 }
 

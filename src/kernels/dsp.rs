@@ -203,19 +203,21 @@ optional!(
     function gatelet_int4_dsp
     enter   gatelet_int4_dsp
 .Lblock_gatelet_int4_dsp:
-    mov     r2, sp
+    ldr     r0, [sp]
+    ldr     r3, [sp, #END]
     bl      .Lproduct
     scale_x
-    add     r2, sp, #32 + H
+    ldr     r0, [sp, #32 + H]
+    ldr     r3, [sp, #32 + H_END]
     bl      .Lproduct
     scale_h gatelet_int4_dsp
 
 .Lproduct:
     push    {{lr}}
-    ldr     r0, [r2]
-    ldr     r3, [r2, #END]
-    add     r2, r2, #4
-    ldm     r2, {{r8-r11}}
+    mov     r8, #0
+    mov     r9, #0
+    mov     r10, #0
+    mov     r11, #0
     push    {{r8-r11}}
     push    {{r2-r4}}
     mov     lr, #0x000f000f
@@ -299,17 +301,20 @@ optional!(
 //
 // With 16 bits, r12, r10, lr and r11 are the rows' sums from the start. For 4 bits see below.
 //
-// Stack: for x and then for h, what a product starts with (the vector and six zeros, taken by one
-// `ldm`), its end and its entry; the pointers into rows and z; the saved registers; z_end.
+// Stack: what x's product starts with (the vector and six zeros, taken by one `ldm`), its end and its
+// entry; the vector h, its end and its entry; the pointers into rows and z; the saved registers; z_end.
 global_asm!(
     concat!(".cpu ", env!("KERNEL_CPU")),
     r#"
+    .equ ZEROS, 4
     .equ END, 28
     .equ ENTRY, 32
     .equ H, 36
-    .equ ROWS, 72
-    .equ Z, 76
-    .equ FRAME, 80
+    .equ H_END, H + 4
+    .equ H_ENTRY, H + 8
+    .equ ROWS, 48
+    .equ Z, 52
+    .equ FRAME, 56
     .equ Z_END, FRAME + 36
 
     .macro  function name
@@ -324,10 +329,10 @@ global_asm!(
     .macro  enter name
     push    {{r4-r11, lr}}
     push    {{r0, r2}}
+    ldm     r3!, {{r4-r6}}
+    push    {{r4-r6}}
     adr     r5, .Lzeros_\name
     ldm     r5, {{r5-r10}}
-    ldm     r3!, {{r4, r11, r12}}
-    push    {{r4-r12}}
     ldm     r3, {{r4, r11, r12}}
     push    {{r4-r12}}
     .endm
@@ -383,15 +388,16 @@ global_asm!(
     \sums
     scale_x
 
-    add     r2, sp, #32 + H
-    ldm     r2, {{r0, r8-r12, lr}}
-    ldr     pc, [sp, #32 + H + ENTRY]
+    add     r2, sp, #32 + ZEROS
+    ldm     r2, {{r8-r12, lr}}
+    ldr     r0, [sp, #32 + H]
+    ldr     pc, [sp, #32 + H_ENTRY]
 .Lh_\name:
     .rept   {h_unrolled}
     \tile
     .endr
 \name\()_h:
-    ldr     r2, [sp, #32 + H + END]
+    ldr     r2, [sp, #32 + H_END]
     cmp     r0, r2
     bne     .Lh_\name
     \sums
