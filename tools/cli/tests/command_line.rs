@@ -188,9 +188,9 @@ fn blobs_and_data_that_do_not_fit_are_refused() {
 
 #[test]
 fn every_command_explains_itself_with_an_example() {
-    for command in ["quantize", "inspect", "run", "eval", "device"] {
+    for command in ["quantize", "inspect", "run", "eval", "device", "bench"] {
         let output = gatelet(&[command, "--help"]);
         let help = String::from_utf8(output.stdout).unwrap();
-        assert!(output.status.success() && help.contains("Example:"), "{command}: {help}");
+        assert!(output.status.success() && help.contains("\nExample"), "{command}: {help}");
     }
 }

@@ -80,7 +80,7 @@ pub(crate) fn run() -> Result<bool> {
     doc.env("RUSTDOCFLAGS", "--deny warnings");
     tally.stage("documentation", doc)?;
     tally.stage("package", command("cargo package --locked --allow-dirty --package gatelet"))?;
-    tally.stage("tests", command("cargo test --release --locked --workspace"))?;
+    tally.stage("tests", command("cargo test --release --locked --workspace --no-fail-fast"))?;
 
     println!("\n{} passed, {} failed", tally.passed, tally.failed);
     Ok(tally.failed == 0)
