@@ -120,6 +120,19 @@ fn layer_fields_are_refused_by_name() {
     }
 }
 
+/// A length of text that wraps 32 bits once its own four bytes are added.
+#[test]
+fn text_longer_than_the_blob_is_refused() {
+    let blob = sample();
+    for (field, name) in [(header::LABELS, "labels"), (header::METADATA, "metadata")] {
+        let at = u32::from_le_bytes(blob[field..field + 4].try_into().unwrap()) as usize;
+        for length in [blob.len() as u32, 0x7fff_ffff, 0xffff_fffc, u32::MAX] {
+            let forged = forged(&blob, at, &length.to_le_bytes());
+            assert_eq!(refusal(&forged), Some(Error::Header { field: name }), "{length:#x}");
+        }
+    }
+}
+
 /// Kernels multiply by them as if they were not negative.
 #[test]
 fn negative_multipliers_are_refused() {

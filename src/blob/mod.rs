@@ -242,11 +242,11 @@ impl<'a> Blob<'a> {
         if at == 0 {
             return Some("");
         }
-        if self.section(at, 4).is_none() {
-            return None;
-        }
-        let Some(section) = self.section(at, 4 + self.u32(at) as usize) else { return None };
-        match core::str::from_utf8(section.split_at(4).1) {
+        // 4 more than the length could wrap an address space of 32 bits.
+        let Some(bytes) = (self.u32(at) as usize).checked_add(4) else { return None };
+        let Some(section) = self.section(at, bytes) else { return None };
+        let Some((_, text)) = section.split_at_checked(4) else { return None };
+        match core::str::from_utf8(text) {
             Ok(text) => Some(text),
             Err(_) => None,
         }
