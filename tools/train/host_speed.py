@@ -37,10 +37,10 @@ def onnxruntime_ms(x, batch):
 
 def gatelet_ms(target):
     """Milliseconds for all of x, from float features to outputs."""
-    cargo = ["cargo", "run", "--quiet", "--release"]
+    cargo = ["cargo", "run", "--quiet", "--release", "--package", "gatelet-cli"]
     blob = ROOT / f"target/host_speed-{target}.gate"
     subprocess.run(
-        [*cargo, "--package", "gatelet-cli", "--", "quantize", DIGITS / "lstm.keras"]
+        [*cargo, "--", "quantize", DIGITS / "lstm.keras"]
         + ["--calib", DATA / "calib.npz", "-o", blob, "--target", target],
         cwd=ROOT,
         check=True,

@@ -1,7 +1,7 @@
 //! Milliseconds that the host engine takes for all samples of a data file, on one core:
 //!
 //! ```text
-//! cargo run --release --example host_speed -- MODEL.gate TEST.npz
+//! cargo run --release -p gatelet-cli --example host_speed -- MODEL.gate TEST.npz
 //! ```
 //!
 //! `tools/train/host_speed.py` prints them beside onnxruntime's for the float model.
