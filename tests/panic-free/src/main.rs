@@ -1,0 +1,52 @@
+//! Loads a blob and does all that can be done with it. The panic handler calls a function that does
+//! not exist, so this links only where the optimizer found every panic unreachable.
+#![no_std]
+#![no_main]
+
+use core::panic::PanicInfo;
+use core::slice;
+
+use gatelet::{Model, Stream};
+
+unsafe extern "C" {
+    fn a_panic_is_reachable() -> !;
+}
+
+#[panic_handler]
+fn panic(_: &PanicInfo<'_>) -> ! {
+    // SAFETY: never linked.
+    unsafe { a_panic_is_reachable() }
+}
+
+/// The linker's entry point; nothing calls it.
+///
+/// # Safety
+/// Pointers and lengths describe slices.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _start(
+    blob: *const u8,
+    bytes: usize,
+    memory: *mut u32,
+    words: usize,
+    x: *const i16,
+    halves: usize,
+) -> usize {
+    // SAFETY: as the caller promises.
+    let blob = unsafe { slice::from_raw_parts(blob, bytes) };
+    // SAFETY: as the caller promises.
+    let memory = unsafe { slice::from_raw_parts_mut(memory, words) };
+    // SAFETY: as the caller promises.
+    let x = unsafe { slice::from_raw_parts(x, halves) };
+    let Ok(model) = Model::from_bytes(blob) else { return 1 };
+    let Ok(mut stream) = Stream::new(model, memory) else { return 2 };
+    let Ok(y) = stream.step(x) else { return 3 };
+    #[cfg(feature = "planted")]
+    let first = y[0] as usize;
+    #[cfg(not(feature = "planted"))]
+    let first = y.first().map_or(0, |y| *y as usize);
+    let _ = stream.run(x);
+    let _ = stream.set_state(0, x, &[]);
+    let named = model.labels().count() + model.metadata().len();
+    stream.reset();
+    first + named + stream.layer_output(0).len() + stream.state().len()
+}

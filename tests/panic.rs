@@ -1,0 +1,40 @@
+//! Nothing that the engine offers a device can panic, loading a blob included: a program that does it
+//! all links without a panic handler. One planted panic, and it does not.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+const CORES: [(&str, &str); 6] = [
+    ("thumbv6m-none-eabi", "cortex-m0"),
+    ("thumbv7m-none-eabi", "cortex-m3"),
+    ("thumbv7em-none-eabihf", "cortex-m4"),
+    ("thumbv8m.main-none-eabihf", "cortex-m33"),
+    ("thumbv8m.main-none-eabihf", "cortex-m55"),
+    ("riscv32imac-unknown-none-elf", "generic-rv32"),
+];
+
+fn link(target: &str, cpu: &str, features: &str) -> Output {
+    Command::new(env!("CARGO"))
+        .args(["build", "--release", "--locked", "--target", target, "--features", features])
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/panic-free"))
+        .env("CARGO_ENCODED_RUSTFLAGS", format!("-Ctarget-cpu={cpu}"))
+        .env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join(cpu))
+        .output()
+        .expect("cargo runs")
+}
+
+#[test]
+fn the_engine_links_without_a_panic_handler() {
+    for (target, cpu) in CORES {
+        let output = link(target, cpu, "");
+        let messages = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "a panic is reachable on {cpu}:\n{messages}");
+    }
+}
+
+#[test]
+fn a_planted_panic_is_found() {
+    let output = link("thumbv7em-none-eabihf", "cortex-m4", "planted");
+    let messages = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && messages.contains("a_panic_is_reachable"), "{messages}");
+}
