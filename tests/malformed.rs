@@ -79,6 +79,8 @@ fn header_fields_are_refused_by_name() {
     assert!(refused(header::LAYERS, &[255, 255]).is_some());
     assert_eq!(refused(header::PACKING, &[77]), field("packing"));
     assert_eq!(refused(header::FLAGS, &[128]), field("flags"));
+    assert_eq!(refused(header::STEPS, &[1]), field("steps"));
+    assert_eq!(refused(header::ENCODER, &[1]), field("encoder"));
     assert_eq!(refused(header::RESERVED, &[1]), field("reserved"));
     assert_eq!(refused(header::BYTES - 1, &[1]), field("reserved"));
     assert_eq!(refused(header::OUTPUT_SCALE, &f32::NAN.to_le_bytes()), field("output_scale"));
@@ -130,6 +132,29 @@ fn text_longer_than_the_blob_is_refused() {
             let forged = forged(&blob, at, &length.to_le_bytes());
             assert_eq!(refusal(&forged), Some(Error::Header { field: name }), "{length:#x}");
         }
+    }
+}
+
+#[test]
+fn directories_that_lie_are_refused() {
+    let blob = sample();
+    // In the place of the metadata: what it says is not needed to run.
+    let at = u32::from_le_bytes(blob[header::METADATA..][..4].try_into().unwrap());
+    let refused = |offset: u32, directory: &[u32]| {
+        let directory: Vec<u8> = directory.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let mut bytes = forged(&blob, header::METADATA, &[0; 4]);
+        bytes[at as usize..][..directory.len()].copy_from_slice(&directory);
+        refusal(&forged(&bytes, header::EXTRAS, &offset.to_le_bytes()))
+    };
+    let invalid = Some(Error::Header { field: "extras" });
+    assert_eq!(refused(at, &[0]), None, "an empty directory");
+    assert_eq!(refused(at, &[1, 0, at]), invalid, "no kind is 0");
+    assert_eq!(refused(at, &[1, 0xffff, at]), invalid, "an unknown kind");
+    for count in [1 << 16, 0x1fff_ffff, 0x2000_0000, u32::MAX] {
+        assert_eq!(refused(at, &[count]), invalid, "{count} entries");
+    }
+    for offset in [1, 8, 32, 0xffff_fff0, blob.len() as u32 / 16 * 16] {
+        assert_eq!(refused(offset, &[0]), invalid, "a directory at {offset}");
     }
 }
 

@@ -6,7 +6,7 @@ pub const MAGIC: [u8; 4] = *b"GATE";
 /// Major version: readers refuse any other.
 pub const MAJOR: u16 = 1;
 /// Minor version: readers ignore it.
-pub const MINOR: u16 = 0;
+pub const MINOR: u16 = 1;
 /// Tensors and sections start at multiples of this, and so must the blob itself.
 pub const ALIGNMENT: usize = 16;
 /// Rows in a block, and the unit that rows and columns are padded to.
@@ -36,8 +36,14 @@ pub mod header {
     pub const NORMALIZATION: usize = 20;
     pub const LABELS: usize = 24;
     pub const METADATA: usize = 28;
+    /// The directory of further sections, or 0.
+    pub const EXTRAS: usize = 32;
+    /// Most steps of one sequence where a layer runs backwards, else 0.
+    pub const STEPS: usize = 36;
+    /// Layers of the encoder of an encoder-decoder, else 0.
+    pub const ENCODER: usize = 38;
     /// Zeros, for what later minor versions point to.
-    pub const RESERVED: usize = 32;
+    pub const RESERVED: usize = 40;
     /// Bytes of the header; the layer table follows it.
     pub const BYTES: usize = 48;
 }
@@ -46,6 +52,15 @@ pub mod header {
 pub mod flags {
     /// The model answers once, after the last step (else at every step).
     pub const LAST_STEP: u8 = 1;
+}
+
+/// Kinds of sections that the directory at [`header::EXTRAS`] lists. A reader refuses others: a blob
+/// that carries one means it to be used.
+pub mod extra {
+    /// Bytes of an entry of the directory: kind `u32`, offset `u32`. A count `u32` precedes them.
+    pub const BYTES: usize = 8;
+    /// All of them.
+    pub const KINDS: [u32; 0] = [];
 }
 
 /// Offsets in a record of the layer table.

@@ -7,7 +7,7 @@ pub mod format;
 use crate::error::Error;
 use crate::kernels::{Row, Tiles};
 use crate::layers::{Activation, Layer, LayerKind, Packing, WeightType};
-use format::{header, layer};
+use format::{extra, header, layer};
 
 /// Aligns embedded bytes to 16, as a blob must be. `include_model!` uses it.
 #[repr(C, align(16))]
@@ -75,6 +75,12 @@ impl<'a> Blob<'a> {
         }
         if !is_scale(self.f32(header::OUTPUT_SCALE)) {
             return Err(Error::Header { field: "output_scale" });
+        }
+        if self.u16(header::STEPS) != 0 {
+            return Err(Error::Header { field: "steps" });
+        }
+        if self.u16(header::ENCODER) != 0 {
+            return Err(Error::Header { field: "encoder" });
         }
         let mut at = header::RESERVED;
         while at < header::BYTES {
@@ -172,6 +178,22 @@ impl<'a> Blob<'a> {
         if self.text(header::METADATA).is_none() {
             return Err(Error::Header { field: "metadata" });
         }
+        self.check_extras()
+    }
+
+    const fn check_extras(&self) -> Result<(), Error> {
+        const INVALID: Error = Error::Header { field: "extras" };
+        let Some(directory) = self.directory() else { return Err(INVALID) };
+        let (mut entry, mut last) = (0, 0);
+        while entry < directory.len() {
+            let (kind, at) = kind_and_offset(&directory[entry]);
+            // Ascending, so that none comes twice.
+            if kind <= last || !is_known(kind) || self.sized(at).is_none() {
+                return Err(INVALID);
+            }
+            last = kind;
+            entry += 1;
+        }
         Ok(())
     }
 
@@ -242,13 +264,49 @@ impl<'a> Blob<'a> {
         if at == 0 {
             return Some("");
         }
-        // 4 more than the length could wrap an address space of 32 bits.
-        let Some(bytes) = (self.u32(at) as usize).checked_add(4) else { return None };
-        let Some(section) = self.section(at, bytes) else { return None };
-        let Some((_, text)) = section.split_at_checked(4) else { return None };
+        let Some(text) = self.sized(at) else { return None };
         match core::str::from_utf8(text) {
             Ok(text) => Some(text),
             Err(_) => None,
+        }
+    }
+
+    /// Entries of the directory of further sections; none where its offset is 0.
+    const fn directory(&self) -> Option<&'a [[u8; extra::BYTES]]> {
+        let at = self.u32(header::EXTRAS) as usize;
+        if at == 0 {
+            return Some(&[]);
+        }
+        let Some(bytes) = (self.u32(at) as usize).checked_mul(extra::BYTES) else { return None };
+        let Some(bytes) = bytes.checked_add(4) else { return None };
+        let Some(section) = self.section(at, bytes) else { return None };
+        let Some((_, entries)) = section.split_at_checked(4) else { return None };
+        Some(entries.as_chunks().0)
+    }
+
+    /// The further section of a kind (of [`extra::KINDS`]), if the blob has one.
+    #[allow(dead_code)] // Until the first kind lands.
+    pub(crate) const fn extra(&self, kind: u32) -> Option<&'a [u8]> {
+        let Some(directory) = self.directory() else { return None };
+        let mut entry = 0;
+        while entry < directory.len() {
+            let (found, at) = kind_and_offset(&directory[entry]);
+            if found == kind {
+                return self.sized(at);
+            }
+            entry += 1;
+        }
+        None
+    }
+
+    /// A section of `length u32`, then so many bytes.
+    const fn sized(&self, at: usize) -> Option<&'a [u8]> {
+        // 4 more than the length could wrap an address space of 32 bits.
+        let Some(bytes) = (self.u32(at) as usize).checked_add(4) else { return None };
+        let Some(section) = self.section(at, bytes) else { return None };
+        match section.split_at_checked(4) {
+            Some((_, bytes)) => Some(bytes),
+            None => None,
         }
     }
 
@@ -303,6 +361,23 @@ impl<'a> Blob<'a> {
 pub(crate) const fn mean_and_step(record: &[u8; 8]) -> (f32, f32) {
     let [m0, m1, m2, m3, s0, s1, s2, s3] = *record;
     (f32::from_le_bytes([m0, m1, m2, m3]), f32::from_le_bytes([s0, s1, s2, s3]))
+}
+
+const fn kind_and_offset(entry: &[u8; extra::BYTES]) -> (u32, usize) {
+    let [k0, k1, k2, k3, o0, o1, o2, o3] = *entry;
+    (u32::from_le_bytes([k0, k1, k2, k3]), u32::from_le_bytes([o0, o1, o2, o3]) as usize)
+}
+
+/// Whether this build of the reader knows the kind of a further section.
+const fn is_known(kind: u32) -> bool {
+    let mut known = 0;
+    while known < extra::KINDS.len() {
+        if extra::KINDS[known] == kind {
+            return true;
+        }
+        known += 1;
+    }
+    false
 }
 
 const fn is_scale(value: f32) -> bool {

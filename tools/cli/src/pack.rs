@@ -1,6 +1,8 @@
 //! Writes the blob: blocks of four rows in the order the layers read them, tiles in the order the
 //! kernels read them. Offsets come from [`gatelet::blob::format`], the definition the reader uses.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Result, ensure};
 use gatelet::blob::format::{self, header, layer};
 use gatelet::{LayerKind, Packing, WeightType};
@@ -17,6 +19,8 @@ pub struct Notes {
     pub labels: Vec<String>,
     /// Provenance: key and value.
     pub metadata: Vec<(String, String)>,
+    /// Further sections by their kind, one of [`format::extra::KINDS`].
+    pub extras: BTreeMap<u32, Vec<u8>>,
 }
 
 /// The blob of `model`.
@@ -70,6 +74,7 @@ pub fn pack(model: &Quantized, packing: Packing, notes: &Notes) -> Result<Vec<u8
     let labels = blob.text(&labels.join("\n"));
     let metadata: Vec<_> = notes.metadata.iter().map(|(k, v)| format!("{k}: {v}")).collect();
     let metadata = blob.text(&metadata.join("\n"));
+    let extras = blob.directory(&notes.extras);
 
     let flags = match model.output {
         Output::Last => format::flags::LAST_STEP,
@@ -87,6 +92,7 @@ pub fn pack(model: &Quantized, packing: Packing, notes: &Notes) -> Result<Vec<u8
     blob.put(header::NORMALIZATION, &normalization.to_le_bytes());
     blob.put(header::LABELS, &labels.to_le_bytes());
     blob.put(header::METADATA, &metadata.to_le_bytes());
+    blob.put(header::EXTRAS, &extras.to_le_bytes());
     let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&blob.bytes);
     blob.bytes.extend(crc.to_le_bytes());
     Ok(blob.bytes)
@@ -114,9 +120,30 @@ impl Writer {
         if text.is_empty() {
             return 0;
         }
-        let mut bytes = (text.len() as u32).to_le_bytes().to_vec();
-        bytes.extend(text.as_bytes());
-        self.section(&bytes)
+        self.sized(text.as_bytes())
+    }
+
+    /// Appends a section that starts with its length.
+    fn sized(&mut self, bytes: &[u8]) -> u32 {
+        self.section(&[&(bytes.len() as u32).to_le_bytes(), bytes].concat())
+    }
+
+    /// Appends further sections behind a directory of them; 0 stands for none.
+    fn directory(&mut self, extras: &BTreeMap<u32, Vec<u8>>) -> u32 {
+        if extras.is_empty() {
+            return 0;
+        }
+        let directory = self.section(&vec![0; 4 + format::extra::BYTES * extras.len()]);
+        let mut at = directory as usize;
+        self.put(at, &(extras.len() as u32).to_le_bytes());
+        at += 4;
+        for (kind, bytes) in extras {
+            let offset = self.sized(bytes);
+            self.put(at, &kind.to_le_bytes());
+            self.put(at + 4, &offset.to_le_bytes());
+            at += format::extra::BYTES;
+        }
+        directory
     }
 }
 

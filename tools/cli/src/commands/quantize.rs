@@ -114,7 +114,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         None => quantize(&graph, &seen, weights)?,
     };
     let metadata = provenance(&args.model, &args.calib, &calibration.x)?;
-    let blob = Blob::new(&pack(&quantized, packing, &Notes { labels, metadata })?);
+    let blob =
+        Blob::new(&pack(&quantized, packing, &Notes { labels, metadata, ..Notes::default() })?);
     // The engine's own reader has the last word before anything is written.
     let model = blob.model()?;
     let sqnr = Recording::new(&graph, calibration.x.spread(SHOWN)).layers(&model);
