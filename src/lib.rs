@@ -38,7 +38,7 @@
 //! - **The same work for every input**: no branch in a step depends on data.
 //!
 //! # Features
-//! - `rnn`, `lstm`, `gru`, `int16`, `int4`, `packings` (all on by default): the cells, the weights
+//! - `rnn`, `lstm`, `gru`, `embedding`, `int16`, `int4`, `packings` (all on by default): the layers, the weights
 //!   other than int8, and blobs packed for another core. Left out, they take no flash, and a blob
 //!   that needs one is refused by name.
 //! - `defmt`: `defmt::Format` on the public types.

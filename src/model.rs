@@ -64,7 +64,7 @@ impl<'a> Model<'a> {
         while let Some(layer) = blob.layer(index) {
             index += 1;
             if index == 1 {
-                model.inputs = layer.inputs;
+                model.inputs = layer.width();
             }
             model.outputs = layer.units;
             if layer.is_recurrent() {
@@ -77,7 +77,7 @@ impl<'a> Model<'a> {
         model
     }
 
-    /// Features a step.
+    /// Features a step; 1, a token's id, if the first layer is an embedding.
     pub const fn inputs(&self) -> usize {
         self.inputs
     }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::golden_blobs;
+use common::{golden_blobs, sealed};
 use gatelet::blob::format::{self, header, layer};
 use gatelet::{Error, Model};
 use gatelet_cli::host::Blob;
@@ -17,13 +17,6 @@ fn forged(blob: &[u8], at: usize, bytes: &[u8]) -> Vec<u8> {
     let mut forged = blob.to_vec();
     forged[at..][..bytes.len()].copy_from_slice(bytes);
     sealed(forged)
-}
-
-fn sealed(mut blob: Vec<u8>) -> Vec<u8> {
-    let end = blob.len() - format::CRC_BYTES;
-    let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&blob[..end]);
-    blob[end..].copy_from_slice(&crc.to_le_bytes());
-    blob
 }
 
 fn sample() -> Vec<u8> {

@@ -101,6 +101,9 @@ impl<'a> Blob<'a> {
         let mut index = 0;
         while index < self.depth() {
             let layer = tri!(self.check_layer(index));
+            if index > 0 && matches!(layer.kind, LayerKind::Embedding) {
+                return Err(Error::Layer { layer: index as u8, field: "kind" });
+            }
             if let Some(inputs) = inputs
                 && layer.inputs != inputs
             {
@@ -250,9 +253,9 @@ impl<'a> Blob<'a> {
 
     /// Mean and step of every input feature, undecoded.
     pub(crate) const fn normalization(&self) -> Option<&'a [[u8; 8]]> {
-        let inputs = self.u16(header::BYTES + layer::INPUTS) as usize;
+        let Some(first) = self.layer(0) else { return None };
         let at = self.u32(header::NORMALIZATION) as usize;
-        match self.section(at, inputs * format::NORMALIZATION_BYTES) {
+        match self.section(at, first.width() * format::NORMALIZATION_BYTES) {
             Some(section) => Some(section.as_chunks().0),
             None => None,
         }
@@ -406,6 +409,7 @@ const fn kind(kind: u8, variant: u8) -> Option<LayerKind> {
         (3, 0) => LayerKind::Lstm,
         (4, 0) => LayerKind::Gru { reset_after: false },
         (4, 1) => LayerKind::Gru { reset_after: true },
+        (5, 0) => LayerKind::Embedding,
         _ => return None,
     })
 }
@@ -418,6 +422,7 @@ impl LayerKind {
             Self::Rnn(activation) => (2, activation as u8),
             Self::Lstm => (3, 0),
             Self::Gru { reset_after } => (4, reset_after as u8),
+            Self::Embedding => (5, 0),
         }
     }
 }
@@ -427,8 +432,11 @@ const fn missing_feature(layer: &Layer<'_>) -> Option<&'static str> {
         (LayerKind::Rnn(_), _) if !cfg!(feature = "rnn") => Some("rnn"),
         (LayerKind::Lstm, _) if !cfg!(feature = "lstm") => Some("lstm"),
         (LayerKind::Gru { .. }, _) if !cfg!(feature = "gru") => Some("gru"),
+        (LayerKind::Embedding, _) if !cfg!(feature = "embedding") => Some("embedding"),
         (_, Tiles::Int16) if !cfg!(feature = "int16") => Some("int16"),
         (_, Tiles::Int4) if !cfg!(feature = "int4") => Some("int4"),
+        // Its rows lie the same in every packing.
+        (LayerKind::Embedding, _) => None,
         (_, Tiles::Int8Plain) if !cfg!(packing = "plain") => Some("packings"),
         (_, Tiles::Int8Dsp) if !cfg!(packing = "dsp") => Some("packings"),
         (_, Tiles::Int8Columns) if !cfg!(packing = "columns") => Some("packings"),

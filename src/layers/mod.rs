@@ -2,6 +2,8 @@
 //! taken in order, each giving four pre-activations.
 
 mod dense;
+#[cfg(feature = "embedding")]
+mod embedding;
 #[cfg(feature = "gru")]
 mod gru;
 #[cfg(feature = "lstm")]
@@ -91,6 +93,8 @@ pub enum LayerKind {
         /// The reset gate multiplies the recurrent product (else: the hidden state before it).
         reset_after: bool,
     },
+    /// `y = table[token]`: the only layer whose input is an id. First of a model.
+    Embedding,
 }
 
 /// One layer of a model: its shape and its tensors, borrowed from the blob.
@@ -126,7 +130,7 @@ impl<'a> Layer<'a> {
         }
     }
 
-    /// Elements of the layer's input.
+    /// Elements of the layer's input; of an embedding, the tokens it knows.
     pub const fn inputs(&self) -> usize {
         self.inputs
     }
@@ -141,7 +145,13 @@ impl<'a> Layer<'a> {
         self.scale
     }
 
-    /// Row records: bias and multipliers, as the blob holds them.
+    /// Elements of the layer's input at a step: [`inputs`](Self::inputs), but one token's id for an
+    /// embedding.
+    pub const fn width(&self) -> usize {
+        if matches!(self.kind, LayerKind::Embedding) { 1 } else { self.inputs }
+    }
+
+    /// Row records: bias and multipliers, as the blob holds them; none of an embedding.
     pub const fn rows(&self) -> &'a [Row] {
         match self.rows.split_at_checked(self.row_count()) {
             Some((rows, _)) => rows,
@@ -159,13 +169,14 @@ impl<'a> Layer<'a> {
 
     /// True if the layer carries a state from step to step.
     pub const fn is_recurrent(&self) -> bool {
-        !matches!(self.kind, LayerKind::Dense(_))
+        !matches!(self.kind, LayerKind::Dense(_) | LayerKind::Embedding)
     }
 
     /// Rows of the layer: `units` rounded up to whole blocks, times its gates.
     pub(crate) const fn row_count(&self) -> usize {
         padded(self.units)
             * match self.kind {
+                LayerKind::Embedding => 0,
                 LayerKind::Dense(_) | LayerKind::Rnn(_) => 1,
                 LayerKind::Gru { reset_after: false } => 3,
                 // With `reset_after` the candidate has two rows, one for each product.
@@ -177,6 +188,7 @@ impl<'a> Layer<'a> {
     pub(crate) const fn weight_bytes(&self) -> Option<usize> {
         let units = padded(self.units);
         let (gates, recurrent) = match self.kind {
+            LayerKind::Embedding => return self.inputs.checked_mul(self.token_bytes()),
             LayerKind::Dense(_) => (1, 0),
             LayerKind::Rnn(_) => (1, units),
             LayerKind::Gru { .. } => (3, units),
@@ -187,11 +199,20 @@ impl<'a> Layer<'a> {
         (units / BLOCK * gates).checked_mul(block)
     }
 
+    /// Bytes of a token's record in an embedding's table: multiplier `i16`, then the weights.
+    pub(crate) const fn token_bytes(&self) -> usize {
+        2 + match self.weight_type() {
+            WeightType::Int8 => self.units,
+            WeightType::Int16 => 2 * self.units,
+            WeightType::Int4 => self.units.div_ceil(2),
+        }
+    }
+
     /// Words of memory that hold the layer's output and what it remembers.
     pub(crate) const fn state_words(&self) -> usize {
         let units = padded(self.units);
         match self.kind {
-            LayerKind::Dense(_) | LayerKind::Rnn(_) => units / 2,
+            LayerKind::Dense(_) | LayerKind::Rnn(_) | LayerKind::Embedding => units / 2,
             LayerKind::Lstm | LayerKind::Gru { .. } => units + units / 2,
         }
     }
@@ -201,7 +222,7 @@ impl<'a> Layer<'a> {
         let units = padded(self.units);
         match self.kind {
             LayerKind::Dense(Activation::Softmax) => units,
-            LayerKind::Dense(_) => 0,
+            LayerKind::Dense(_) | LayerKind::Embedding => 0,
             LayerKind::Gru { reset_after: false } => units,
             _ => units / 2,
         }
@@ -220,8 +241,15 @@ impl<'a> Layer<'a> {
             LayerKind::Gru { reset_after: true } => gru::step_after(self, input, state, scratch),
             #[cfg(feature = "gru")]
             LayerKind::Gru { reset_after: false } => gru::step_before(self, input, state, scratch),
+            #[cfg(feature = "embedding")]
+            LayerKind::Embedding => embedding::step(self, input, state),
             // The reader refused layers whose feature is off.
-            #[cfg(not(all(feature = "rnn", feature = "lstm", feature = "gru")))]
+            #[cfg(not(all(
+                feature = "rnn",
+                feature = "lstm",
+                feature = "gru",
+                feature = "embedding"
+            )))]
             _ => {}
         }
     }

@@ -34,6 +34,14 @@ pub(crate) fn golden_blobs() -> Vec<(String, Vec<u8>)> {
     blobs
 }
 
+/// The blob with the CRC that its bytes ask for.
+pub(crate) fn sealed(mut blob: Vec<u8>) -> Vec<u8> {
+    let end = blob.len() - gatelet::blob::format::CRC_BYTES;
+    let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&blob[..end]);
+    blob[end..].copy_from_slice(&crc.to_le_bytes());
+    blob
+}
+
 /// Quantizes and packs `graph`, calibrated on `x`.
 pub(crate) fn blob(graph: &Graph, x: &Sequences, weights: WeightType, packing: Packing) -> Blob {
     let ranges = calibrate(graph, x, &ProgressBar::hidden());

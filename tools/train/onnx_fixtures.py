@@ -45,8 +45,8 @@ def answer(model, *inputs):
 class Nodes:
     """A graph under construction; calling it adds a node and returns the name of what it makes."""
 
-    def __init__(self, shape, opset=17):
-        self.shape, self.opset = shape, opset
+    def __init__(self, shape, opset=17, element=TensorProto.FLOAT):
+        self.shape, self.opset, self.element = shape, opset, element
         self.nodes, self.weights = [], []
 
     def __call__(self, op, *inputs, outputs=1, **attributes):
@@ -77,7 +77,7 @@ class Nodes:
         return self("Slice", x, *(self.constant([k]) for k in (start, end, axis)), self.constant([1]))
 
     def model(self, *outputs):
-        x = helper.make_tensor_value_info("x", TensorProto.FLOAT, self.shape)
+        x = helper.make_tensor_value_info("x", self.element, self.shape)
         ys = [helper.make_tensor_value_info(y, TensorProto.FLOAT, None) for y in outputs]
         graph = helper.make_graph(self.nodes, "main_graph", [x], ys, self.weights)
         opset = helper.make_opsetid("", self.opset)

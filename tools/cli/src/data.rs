@@ -3,6 +3,7 @@
 //! | array | type | meaning |
 //! |---|---|---|
 //! | `x` | `float32 [N, T, I]` | N sequences of T steps of I features; other numbers are converted |
+//! | | `int [N, T]` | N sequences of T tokens |
 //! | `y` | `int [N]` | class labels |
 //! | | `int [N, T]` | a class label per step |
 //! | | `float [N, ...]` | target values |
@@ -179,8 +180,15 @@ impl Dataset {
 }
 
 fn sequences(x: Array, lengths: Option<Array>) -> Result<Sequences> {
-    let [samples, steps, features] = x.shape[..] else {
-        bail!("x has shape {:?}; expected [samples, steps, features]", x.shape);
+    let floats = matches!(x.values, Values::F32(_) | Values::F64(_));
+    let (samples, steps, features) = match x.shape[..] {
+        [samples, steps, features] => (samples, steps, features),
+        [samples, steps] if !floats => (samples, steps, 1),
+        _ => bail!(
+            "x has shape {:?}; expected [samples, steps, features], or [samples, steps] of integer \
+             tokens",
+            x.shape
+        ),
     };
     let lengths = match lengths {
         None => vec![steps; samples],

@@ -129,6 +129,9 @@ pub fn estimate(model: &Model<'_>) -> Vec<Estimate> {
 impl Core {
     fn tiles(&self, layer: &Layer<'_>) -> f64 {
         let (inputs, units) = (layer.inputs().div_ceil(4), layer.units().div_ceil(4));
+        if layer.kind() == LayerKind::Embedding {
+            return 0.0;
+        }
         let tiles = match layer.kind() {
             LayerKind::Lstm => 4 * units * (inputs + units),
             LayerKind::Gru { .. } => 3 * units * (inputs + units),

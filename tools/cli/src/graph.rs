@@ -188,6 +188,21 @@ impl Gru {
     }
 }
 
+/// `y = table[token]`: its input is one number, a token's id.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embedding {
+    /// `[tokens][units]`.
+    pub table: Matrix,
+}
+
+impl Embedding {
+    /// The row of a token; as in the engine, one that the table does not have is token 0.
+    pub fn row(&self, token: f64) -> &[f64] {
+        let known = (0.0..self.table.rows() as f64).contains(&token);
+        self.table.row(if known { token as usize } else { 0 })
+    }
+}
+
 /// What a layer computes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
@@ -199,12 +214,15 @@ pub enum Op {
     Lstm(Lstm),
     /// Gated recurrent unit.
     Gru(Gru),
+    /// A row of a table; only the first layer.
+    Embedding(Embedding),
 }
 
 impl Op {
-    /// The matrix that meets the layer's input.
+    /// The matrix that meets the layer's input; the table of an embedding.
     pub fn input_matrix(&self) -> &Matrix {
         match self {
+            Self::Embedding(l) => &l.table,
             Self::Dense(l) => &l.weights,
             Self::Rnn(l) => &l.input,
             Self::Lstm(l) => &l.input,
@@ -215,16 +233,17 @@ impl Op {
     /// The matrix that meets the layer's own last output, if it is recurrent.
     pub fn recurrent_matrix(&self) -> Option<&Matrix> {
         match self {
-            Self::Dense(_) => None,
+            Self::Dense(_) | Self::Embedding(_) => None,
             Self::Rnn(l) => Some(&l.recurrent),
             Self::Lstm(l) => Some(&l.recurrent),
             Self::Gru(l) => Some(&l.recurrent),
         }
     }
 
-    /// The bias of the pre-activations, as long as the input matrix has rows.
+    /// The bias of the pre-activations, as long as the input matrix has rows; none of an embedding.
     pub fn bias(&self) -> &[f64] {
         match self {
+            Self::Embedding(_) => &[],
             Self::Dense(l) => &l.bias,
             Self::Rnn(l) => &l.bias,
             Self::Lstm(l) => &l.bias,
@@ -232,20 +251,21 @@ impl Op {
         }
     }
 
-    /// The input matrix and its bias, to fold a normalization into.
-    fn input_mut(&mut self) -> (&mut Matrix, &mut Vec<f64>) {
-        match self {
+    /// The input matrix and its bias, to fold a normalization into; an embedding has none.
+    fn input_mut(&mut self) -> Option<(&mut Matrix, &mut Vec<f64>)> {
+        Some(match self {
             Self::Dense(l) => (&mut l.weights, &mut l.bias),
             Self::Rnn(l) => (&mut l.input, &mut l.bias),
             Self::Lstm(l) => (&mut l.input, &mut l.bias),
             Self::Gru(l) => (&mut l.input, &mut l.bias),
-        }
+            Self::Embedding(_) => return None,
+        })
     }
 
     /// Rows of the input matrix per unit: 1, or the number of gates.
     pub fn gates(&self) -> usize {
         match self {
-            Self::Dense(_) | Self::Rnn(_) => 1,
+            Self::Dense(_) | Self::Rnn(_) | Self::Embedding(_) => 1,
             Self::Lstm(_) => 4,
             Self::Gru(_) => 3,
         }
@@ -258,6 +278,7 @@ impl Op {
             Self::Rnn(_) => "RNN",
             Self::Lstm(_) => "LSTM",
             Self::Gru(_) => "GRU",
+            Self::Embedding(_) => "Embedding",
         }
     }
 }
@@ -272,14 +293,20 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// Features it takes at a step.
+    /// Features it takes at a step; of an embedding 1, a token's id.
     pub fn inputs(&self) -> usize {
-        self.op.input_matrix().cols()
+        match &self.op {
+            Op::Embedding(_) => 1,
+            op => op.input_matrix().cols(),
+        }
     }
 
     /// Values it gives at a step.
     pub fn units(&self) -> usize {
-        self.op.input_matrix().rows() / self.op.gates()
+        match &self.op {
+            Op::Embedding(embedding) => embedding.table.cols(),
+            op => op.input_matrix().rows() / op.gates(),
+        }
     }
 
     /// Weights and biases.
@@ -296,11 +323,13 @@ impl Layer {
     fn validate(&self) -> Result<()> {
         let (name, units, gates) = (&self.name, self.units(), self.op.gates());
         ensure!(
-            units > 0 && self.inputs() > 0,
+            units > 0 && !self.op.input_matrix().values().is_empty(),
             "layer `{name}` has no weights: every layer needs at least one input and one unit"
         );
         ensure!(
-            self.op.input_matrix().rows() == gates * units && self.op.bias().len() == gates * units,
+            matches!(self.op, Op::Embedding(_))
+                || self.op.input_matrix().rows() == gates * units
+                    && self.op.bias().len() == gates * units,
             "layer `{name}`: weights for {} rows and {} biases do not make whole units of {gates} rows",
             self.op.input_matrix().rows(),
             self.op.bias().len(),
@@ -422,9 +451,16 @@ impl GraphBuilder {
                 layer.name
             );
         }
-        if let Some(Affine { scale, offset, .. }) = self.pending.take() {
+        ensure!(
+            !matches!(layer.op, Op::Embedding(_)) || self.layers.is_empty(),
+            "layer `{}` (Embedding) takes tokens, so it must be the first",
+            layer.name
+        );
+        if let Some(Affine { name, scale, offset }) = self.pending.take() {
             // W (s x + o) + b = (W s) x + (b + W o)
-            let (weights, bias) = layer.op.input_mut();
+            let Some((weights, bias)) = layer.op.input_mut() else {
+                bail!("layer `{name}` changes the tokens that `{}` takes; remove it", layer.name);
+            };
             let moved = weights.times(&offset);
             bias.iter_mut().zip(moved).for_each(|(b, m)| *b += m);
             weights.scale_columns(&scale);

@@ -47,21 +47,26 @@ pub fn pack(model: &Quantized, packing: Packing, notes: &Notes) -> Result<Vec<u8
             quantized.units,
             format::MAX_WIDTH
         );
-        let (mut rows, mut tiles) = (Vec::new(), Vec::new());
-        for block in blocks(quantized) {
-            block.iter().for_each(|row| push_row(&mut rows, row));
-            for product in [block.each_ref().map(|r| &r.x), block.each_ref().map(|r| &r.h)] {
-                push_tiles(&mut tiles, quantized.weights, packing, &product);
+        let (rows, data) = if quantized.kind == LayerKind::Embedding {
+            let table = blob.section(&table(quantized));
+            (table, table)
+        } else {
+            let (mut rows, mut tiles) = (Vec::new(), Vec::new());
+            for block in blocks(quantized) {
+                block.iter().for_each(|row| push_row(&mut rows, row));
+                for product in [block.each_ref().map(|r| &r.x), block.each_ref().map(|r| &r.h)] {
+                    push_tiles(&mut tiles, quantized.weights, packing, &product);
+                }
             }
-        }
-        let (rows, tiles) = (blob.section(&rows), blob.section(&tiles));
+            (blob.section(&rows), blob.section(&tiles))
+        };
         let at = header::BYTES + index * layer::BYTES;
         let (kind, variant) = quantized.kind.code();
         blob.put(at + layer::KIND, &[kind, variant, quantized.weights as u8, quantized.shift]);
         blob.put(at + layer::INPUTS, &(quantized.inputs as u16).to_le_bytes());
         blob.put(at + layer::UNITS, &(quantized.units as u16).to_le_bytes());
         blob.put(at + layer::ROWS, &rows.to_le_bytes());
-        blob.put(at + layer::DATA, &tiles.to_le_bytes());
+        blob.put(at + layer::DATA, &data.to_le_bytes());
         blob.put(at + layer::SCALE, &quantized.scale.to_le_bytes());
     }
 
@@ -145,6 +150,23 @@ impl Writer {
         }
         directory
     }
+}
+
+/// An embedding's records, token after token.
+fn table(layer: &Layer) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for Row { x: Product { multiplier, weights, .. }, .. } in &layer.rows {
+        bytes.extend(multiplier.to_le_bytes());
+        match layer.weights {
+            WeightType::Int16 => bytes.extend(weights.iter().flat_map(|w| w.to_le_bytes())),
+            WeightType::Int4 => bytes.extend(weights.chunks(2).map(|pair| {
+                let nibble = |k: usize| (pair.get(k).copied().unwrap_or(0) + 8) as u8;
+                nibble(0) | nibble(1) << 4
+            })),
+            _ => bytes.extend(weights.iter().map(|w| *w as u8)),
+        }
+    }
+    bytes
 }
 
 /// The layer's blocks in the order its `step` takes them; rows past the last unit are zero.

@@ -237,11 +237,19 @@ impl<'a> LayerRun<'a> {
     fn step(&mut self, x: &[Lane]) {
         let Self { layer, h, c, z, n } = self;
         let units = h.len();
+        if let Op::Embedding(embedding) = &layer.op {
+            for l in 0..LANES {
+                let row = embedding.row(x[0][l]);
+                h.iter_mut().zip(row).for_each(|(h, v)| h[l] = *v);
+            }
+            return;
+        }
         for (z, &b) in z.iter_mut().zip(layer.op.bias()) {
             *z = [b; LANES];
         }
         multiply_add(layer.op.input_matrix(), 0, x, z);
         match &layer.op {
+            Op::Embedding(_) => {}
             Op::Dense(dense) => {
                 h.copy_from_slice(z);
                 activate(dense.activation, h);

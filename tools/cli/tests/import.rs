@@ -383,3 +383,21 @@ fn damaged_files_do_not_panic() {
         }
     }
 }
+
+#[test]
+fn a_network_over_tokens_answers_as_keras_did_in_every_format() {
+    let expected = import(&data("tokens.keras")).unwrap();
+    for file in [
+        "tokens.keras",
+        "tokens.h5",
+        "tokens_keras2.h5",
+        "tokens.onnx",
+        "tokens_torch.onnx",
+        "tokens.safetensors",
+    ] {
+        assert_answers(&data(file), &data("tokens.npz"), "y");
+        let graph = import(&data(file)).unwrap();
+        let ops = |graph: &Graph| graph.layers.iter().map(|l| l.op.clone()).collect::<Vec<_>>();
+        assert_eq!(ops(&graph), ops(&expected), "{file}");
+    }
+}

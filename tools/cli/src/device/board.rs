@@ -177,6 +177,7 @@ fn features(board: &str, model: Model<'_>) -> String {
             LayerKind::Rnn(_) => Some("rnn"),
             LayerKind::Lstm => Some("lstm"),
             LayerKind::Gru { .. } => Some("gru"),
+            LayerKind::Embedding => Some("embedding"),
             _ => None,
         });
         features.extend(match layer.weight_type() {

@@ -15,12 +15,12 @@ use zip::ZipArchive;
 use super::hdf5::Group;
 use super::{MAX_PARAMETERS, Tensor, read_capped};
 use crate::graph::{
-    Activation, Dense, Graph, GraphBuilder, Gru, Lstm, Matrix, Op, Output, Reset, Rnn,
+    Activation, Dense, Embedding, Graph, GraphBuilder, Gru, Lstm, Matrix, Op, Output, Reset, Rnn,
     RnnActivation,
 };
 
 /// Layers this module takes, for the message that refuses another.
-const ACCEPTED: &str = "SimpleRNN, LSTM, GRU, Dense, TimeDistributed(Dense), Activation, ReLU, Softmax, \
+const ACCEPTED: &str = "SimpleRNN, LSTM, GRU, Embedding, Dense, TimeDistributed(Dense), Activation, ReLU, Softmax, \
      Normalization, BatchNormalization, Rescaling, Dropout and its variants, Masking and nested models";
 
 /// Imports a `.keras` archive.
@@ -85,7 +85,8 @@ impl Importer {
         let mut importer = Self {
             layout,
             tensors: tensors.into_iter().map(|t| (t.name.clone(), t)).collect(),
-            builder: GraphBuilder::new(features),
+            // Tokens come without an axis of features.
+            builder: GraphBuilder::new(features.unwrap_or(1)),
             sequence: true,
         };
         importer.model(model, "", None)?;
@@ -93,7 +94,14 @@ impl Importer {
             bail!("weights `{name}` belong to no layer of the model; the file is damaged");
         }
         let output = if importer.sequence { Output::EveryStep } else { Output::Last };
-        importer.builder.finish(output)
+        let graph = importer.builder.finish(output)?;
+        let takes_tokens = matches!(graph.layers[0].op, Op::Embedding(_));
+        ensure!(
+            features.is_some() || takes_tokens,
+            "the model's input has two axes; gatelet takes [batch, time, features], or [batch, time] \
+             of tokens for an Embedding"
+        );
+        Ok(graph)
     }
 
     /// Adds the layers of a model, or of one nested in it.
@@ -132,6 +140,7 @@ impl Importer {
             }
             "SimpleRNN" | "LSTM" | "GRU" => self.recurrent(config, site),
             "Dense" => self.dense(config, site),
+            "Embedding" => self.embedding(config, site),
             "TimeDistributed" => {
                 let inner = &config["layer"];
                 ensure!(self.sequence, "it needs a sequence; set return_sequences=True before it");
@@ -168,6 +177,21 @@ impl Importer {
             }
             _ => bail!("this kind of layer is not supported; gatelet takes {ACCEPTED}"),
         }
+    }
+
+    fn embedding(&mut self, config: &Value, site: &Site<'_>) -> Result<()> {
+        let table = self.variable(site, "", 0, "embeddings")?;
+        let [tokens, units] = table.shape[..] else {
+            bail!("weights `{}` have shape {:?}, expected a table", table.name, table.shape);
+        };
+        if flag(config, "mask_zero") {
+            self.builder.note(format!(
+                "layer `{}` (Embedding) masks token 0: give padded samples their `lengths` instead",
+                site.name
+            ));
+        }
+        let table = table.matrix(tokens, units)?;
+        self.builder.layer(site.name, Op::Embedding(Embedding { table }))
     }
 
     fn dense(&mut self, config: &Value, site: &Site<'_>) -> Result<()> {
@@ -393,7 +417,10 @@ fn chain(model: &Value) -> Result<Vec<&Value>> {
         );
         let is_masked = calls.iter().any(|call| call["kwargs"]["mask"].is_object());
         ensure!(
-            !is_masked || by_name.values().any(|layer| layer["class_name"] == "Masking"),
+            !is_masked
+                || by_name.values().any(|layer| {
+                    layer["class_name"] == "Masking" || layer["config"]["mask_zero"] == true
+                }),
             "layer `{at}` takes a mask; gatelet takes padded samples with their `lengths` instead"
         );
         let mut sources = HashSet::new();
@@ -466,8 +493,8 @@ fn snake_case(class: &str) -> String {
 }
 
 /// Features of a step, from whichever place this version of Keras keeps the
-/// shape of the input.
-fn input_features(model: &Value, layers: &[&Value]) -> Result<usize> {
+/// shape of the input; `None` if it has no axis of features.
+fn input_features(model: &Value, layers: &[&Value]) -> Result<Option<usize>> {
     let first = *layers.first().context("the model has no layers")?;
     let shape = [
         &first["config"]["batch_shape"],
@@ -485,8 +512,9 @@ fn input_features(model: &Value, layers: &[&Value]) -> Result<usize> {
         [_, _, features]
             if features.as_u64().is_some_and(|n| (1..=MAX_PARAMETERS as u64).contains(&n)) =>
         {
-            Ok(features.as_u64().unwrap_or_default() as usize)
+            Ok(Some(features.as_u64().unwrap_or_default() as usize))
         }
+        [_, _] => Ok(None),
         _ => bail!(
             "the model's input shape is {}; expected [batch, time, features] with a fixed number of features",
             Value::from(shape.clone())

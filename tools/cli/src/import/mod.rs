@@ -3,15 +3,15 @@
 //! # Keras: `.keras` and whole-model `.h5`, of Keras 2 and 3
 //!
 //! Sequential models, and functional ones without branches, of SimpleRNN,
-//! LSTM, GRU (both forms), Dense, TimeDistributed(Dense), Activation, ReLU,
+//! LSTM, GRU (both forms), Embedding, Dense, TimeDistributed(Dense), Activation, ReLU,
 //! Softmax and nested models. Normalization, BatchNormalization and Rescaling
 //! are folded into their neighbours exactly. Dropout and its like do nothing;
-//! Masking is dropped, with a note.
+//! Masking, an Embedding's too, is dropped, with a note.
 //!
 //! # ONNX: `.onnx`, of PyTorch, Keras 3, tf2onnx and others
 //!
 //! Graphs that are a stack of forward LSTM, GRU (`linear_before_reset` 0 and 1)
-//! and RNN nodes, of Gemm, MatMul with Add, Relu, Tanh, Sigmoid, Softmax and
+//! and RNN nodes, of Gather from a table of constants (an embedding), of Gemm, MatMul with Add, Relu, Tanh, Sigmoid, Softmax and
 //! LogSoftmax (which becomes a softmax, with a note). BatchNormalization and
 //! Add, Sub, Mul and Div with constants are folded. Between them may be
 //! whatever moves data and keeps batch, time and features apart: Transpose,
@@ -33,7 +33,8 @@
 //!   `nn.GRU` or `nn.RNN`, told apart by the rows of `weight_hh`: 4, 3 or 1
 //!   times its columns. `X.weight_ih` without `_l0` is the cell of that kind.
 //! - `X.weight` with two dimensions is an `nn.Linear`.
-//! - Recurrent modules come first, then linear ones, each in the order of
+//! - One whose name says `emb` and that has no more is an `nn.Embedding`.
+//! - Embeddings come first, then recurrent modules, then linear ones, each in the order of
 //!   their names (`fc2` before `fc10`).
 //! - An `nn.RNN` uses tanh. The last linear module has no activation: PyTorch
 //!   classifiers give logits. The answer is that of the last step.
@@ -44,6 +45,7 @@
 //! ```toml
 //! layers = ["lstm", "fc1", "fc2"]  # the order
 //! output = "every-step"            # or "last"
+//! embeddings = ["tokens"]          # those whose names do not say so
 //!
 //! [activation]                     # required for a linear layer inside
 //! fc1 = "relu"

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::{Budget, Tensor};
 use crate::graph::{
-    Activation, Dense, Graph, GraphBuilder, Gru, Lstm, Op, Output, Rnn, RnnActivation,
+    Activation, Dense, Embedding, Graph, GraphBuilder, Gru, Lstm, Op, Output, Rnn, RnnActivation,
 };
 
 /// Largest header read, in bytes.
@@ -34,6 +34,8 @@ pub(super) fn from_state_dict(path: &Path, bytes: Vec<u8>) -> Result<Graph> {
 struct Hints {
     layers: Option<Vec<String>>,
     output: Option<OutputHint>,
+    #[serde(default)]
+    embeddings: Vec<String>,
     #[serde(default)]
     activation: BTreeMap<String, ActivationHint>,
 }
@@ -119,6 +121,14 @@ fn is_recurrent(module: &Module) -> bool {
     module.keys().any(|variable| variable.starts_with("weight_hh"))
 }
 
+/// Whether the module is an `nn.Embedding`: nothing but a `weight`, under a name that says so.
+fn is_embedding(name: &str, module: &Module, hints: &Hints) -> bool {
+    let last = name.rsplit('.').next().unwrap_or(name).to_ascii_lowercase();
+    module.len() == 1
+        && module.contains_key("weight")
+        && (last.contains("emb") || hints.embeddings.iter().any(|listed| listed == name))
+}
+
 /// A name whose numbers sort by value.
 fn sort_key(name: &str) -> String {
     let mut key = String::new();
@@ -149,12 +159,24 @@ fn assemble(
         }
         None => {
             let mut order: Vec<_> = modules.keys().cloned().collect();
-            order.sort_by_key(|name| (!is_recurrent(&modules[name]), sort_key(name)));
+            order.sort_by_key(|name| {
+                let module = &modules[name];
+                let kind = match module {
+                    _ if is_embedding(name, module, &hints) => 0,
+                    _ if is_recurrent(module) => 1,
+                    _ => 2,
+                };
+                (kind, sort_key(name))
+            });
             order
         }
     };
     if let Some(name) = hints.activation.keys().find(|&name| !order.contains(name)) {
         bail!("[activation] of {} names `{name}`, which is no module of the file", toml.display());
+    }
+
+    if let Some(name) = hints.embeddings.iter().find(|&name| !order.contains(name)) {
+        bail!("`embeddings` of {} names `{name}`, which is no module of the file", toml.display());
     }
 
     let mut builder: Option<GraphBuilder> = None;
@@ -166,6 +188,9 @@ fn assemble(
         let is_inner = position + 1 < order.len();
         let layers = if is_recurrent(&module) {
             recurrent(name, module, hint)?
+        } else if is_embedding(name, &module, &hints) {
+            ensure!(hint.is_none(), "[activation] does not apply to the embedding `{name}`");
+            vec![embedding(name, module)?]
         } else {
             ensure!(
                 hint.is_some() || !is_inner,
@@ -176,8 +201,11 @@ fn assemble(
             vec![linear(name, module, hint.unwrap_or(ActivationHint::Linear))?]
         };
         for (name, op) in layers {
-            let builder =
-                builder.get_or_insert_with(|| GraphBuilder::new(op.input_matrix().cols()));
+            let inputs = match &op {
+                Op::Embedding(_) => 1,
+                op => op.input_matrix().cols(),
+            };
+            let builder = builder.get_or_insert_with(|| GraphBuilder::new(inputs));
             builder.layer(name, op).with_context(|| {
                 format!(
                     "taken in the order {}; give another with `layers` in {}",
@@ -200,6 +228,16 @@ fn assemble(
         Some(OutputHint::EveryStep) => Output::EveryStep,
         Some(OutputHint::Last) | None => Output::Last,
     })
+}
+
+/// An `nn.Embedding`.
+fn embedding(name: &str, mut module: Module) -> Result<(String, Op)> {
+    let weight = module.remove("weight").with_context(|| unknown(name, &module))?;
+    let [tokens, units] = weight.shape[..] else {
+        bail!("weights `{}` have shape {:?}, expected a table", weight.name, weight.shape);
+    };
+    let table = weight.matrix(tokens, units)?;
+    Ok((name.to_owned(), Op::Embedding(Embedding { table })))
 }
 
 /// An `nn.Linear`.
@@ -316,7 +354,7 @@ fn unknown(name: &str, module: &Module) -> String {
     match module.keys().next() {
         Some(variable) => format!(
             "module `{name}` has `{variable}`, which gatelet does not take; it takes nn.RNN, nn.LSTM and nn.GRU \
-             (one direction, no proj_size), their cells and nn.Linear"
+             (one direction, no proj_size), their cells, nn.Embedding and nn.Linear"
         ),
         None => format!("module `{name}` lacks some of its weights; the file is damaged"),
     }

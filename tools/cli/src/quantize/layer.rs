@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::rounding::Factor;
 use super::rows::{Inputs, Target, row};
-use super::{HEADROOM, Layer, Row};
+use super::{HEADROOM, Layer, Row, embedding};
 use crate::calibrate::LayerStatistics;
 use crate::graph::{self, Op, Reset, RnnActivation};
 use crate::moments::Moments;
@@ -60,7 +60,9 @@ impl Signal {
 
 /// What a layer gives, in integers: Q0.15, or scaled to what calibration saw.
 pub(super) fn output(layer: &graph::Layer, seen: &LayerStatistics) -> Signal {
-    let scale = if is_scaled(kind(&layer.op)) {
+    let scale = if let Op::Embedding(embedding) = &layer.op {
+        embedding::scale(embedding)
+    } else if is_scaled(kind(&layer.op)) {
         let peak = if seen.peak > 0.0 { seen.peak } else { 1.0 };
         // f32, as the blob stores it: the weights must be made for the very same number.
         f64::from((peak * HEADROOM / 32767.0) as f32)
@@ -89,6 +91,9 @@ pub(super) fn quantize(
     weights: WeightType,
     shrinkage: f64,
 ) -> Result<Layer> {
+    if let Op::Embedding(embedding) = &layer.op {
+        return Ok(embedding::quantize(&layer.name, embedding, weights));
+    }
     let kind = kind(&layer.op);
     let own = output(layer, seen);
     let scale = own.steps[0];
@@ -198,6 +203,7 @@ fn kind(op: &Op) -> LayerKind {
             RnnActivation::Relu => Activation::Relu,
         }),
         Op::Lstm(_) => LayerKind::Lstm,
+        Op::Embedding(_) => LayerKind::Embedding,
         Op::Gru(gru) => LayerKind::Gru { reset_after: gru.reset != Reset::Before },
     }
 }

@@ -3,6 +3,7 @@
 //! [`Quantizer`] decides how signals are scaled and which of the possible layers is best, by trying
 //! them; `layer` knows what a layer's rows should be, `rows` and `rounding` make them integers.
 
+mod embedding;
 mod layer;
 mod rounding;
 mod rows;
@@ -11,13 +12,15 @@ use anyhow::Result;
 use gatelet::{LayerKind, Packing, WeightType};
 
 use crate::calibrate::{Feature, Range, Statistics};
-use crate::graph::{Graph, Output};
+use crate::graph::{Graph, Op, Output};
 use crate::host::Blob;
 use crate::pack::{Notes, pack};
 use layer::Signal;
 
 /// Beyond the range seen in calibration: measurements get this much of `i16` to go further.
 const HEADROOM: f64 = 2.0;
+/// Mean and step of a token: it is its own number.
+const TOKEN: (f32, f32) = (0.0, 1.0);
 /// Shrinkages of the covariances to try. How far calibration can be trusted, no formula knows.
 const SHRINKAGES: [f64; 3] = [0.01, 0.001, 0.1];
 
@@ -60,7 +63,7 @@ pub struct Layer {
     pub scale: f32,
     /// Fractional bits that `z` has more than the output (scaled outputs only).
     pub shift: u8,
-    /// `[gate][unit]`: gates `i f g o`; `z r n` (reset before); `z r n_x n_h` (reset after).
+    /// `[gate][unit]`, of an embedding `[token]` with a product each: gates `i f g o`; `z r n` (reset before); `z r n_x n_h` (reset after).
     pub rows: Vec<Row>,
 }
 
@@ -113,6 +116,9 @@ impl<'a> Quantizer<'a> {
     /// # Errors
     /// As [`quantize()`].
     pub fn new(graph: &'a Graph, seen: &'a Statistics, weights: WeightType) -> Result<Self> {
+        if matches!(graph.layers[0].op, Op::Embedding(_)) {
+            return Ok(Self::with_normalization(graph, seen, vec![TOKEN]));
+        }
         let all: Vec<Range> = seen.features.iter().map(|feature| feature.all).collect();
         // A few wild values may cost all the others their precision, or be what the model is about.
         let common = seen.features.iter().any(Feature::is_wild).then(|| {
@@ -211,6 +217,9 @@ impl<'a> Quantizer<'a> {
         let mut best = layers;
         let mut least = self.sqnr(&best)?;
         for index in 0..best.len() {
+            if best[index].kind == LayerKind::Embedding {
+                continue; // Its rows are rounded on their own.
+            }
             for shrinkage in &SHRINKAGES[1..] {
                 let Ok(layer) = self.try_layer(index, best[index].weights, *shrinkage) else {
                     continue;

@@ -39,7 +39,7 @@ use super::Budget;
 use crate::graph::{Graph, GraphBuilder, Layer, Op, Output, Reset};
 
 /// Nodes this module takes, for the message that refuses another.
-const ACCEPTED: &str = "LSTM, GRU, RNN, Gemm, MatMul, Add, Sub, Mul, Div, BatchNormalization, Relu, Sigmoid, Tanh, Softmax, LogSoftmax, \
+const ACCEPTED: &str = "LSTM, GRU, RNN, Gather, Gemm, MatMul, Add, Sub, Mul, Div, BatchNormalization, Relu, Sigmoid, Tanh, Softmax, LogSoftmax, \
      and what moves data without mixing it";
 /// First version of the operators with today's recurrent nodes.
 const MIN_OPSET: i64 = 7;
@@ -184,8 +184,8 @@ fn run(graph: &GraphProto, folder: Option<&Path>, opset: i64) -> Result<Graph> {
         values
             .insert(tensor.name.as_str(), Value::Array(Array::read(tensor, folder, &mut budget)?));
     }
-    let signal = inputs(graph, &mut values)?;
-    let mut importer = Importer::new(&signal, opset);
+    let features = inputs(graph, &mut values)?;
+    let mut importer = Importer::new(features, opset);
     for node in order.into_iter().rev() {
         let label = node.label();
         let outputs = importer.node(node, &values);
@@ -201,41 +201,53 @@ fn run(graph: &GraphProto, folder: Option<&Path>, opset: i64) -> Result<Graph> {
     importer.finish(&output.name, values.get(output.name.as_str()))
 }
 
-/// Enters the graph's inputs into `values` and returns the model's own.
-fn inputs<'a>(graph: &'a GraphProto, values: &mut HashMap<&'a str, Value>) -> Result<Signal> {
+/// Enters the graph's inputs into `values` and returns the features of the model's own: 1 if it takes
+/// tokens.
+fn inputs<'a>(graph: &'a GraphProto, values: &mut HashMap<&'a str, Value>) -> Result<usize> {
     // Old files list weights as inputs, too.
     let weights: HashSet<_> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
     let mut inputs = graph.input.iter().filter(|i| !weights.contains(i.name.as_str()));
     let first = inputs.next().context("the model has no input")?;
     let mut open = Vec::new();
     let (element, sizes) = input_type(first, &mut open)?;
-    ensure!(
-        matches!(element, data_type::FLOAT | data_type::DOUBLE | data_type::FLOAT16),
-        "input `{}` is no sequence of floats; gatelet takes [batch, time, features] of them",
-        first.name
-    );
-    let ([leading @ .., features], 2 | 3) = (&sizes[..], sizes.len()) else {
-        bail!(
+    let (leading, features) = match (element, &sizes[..]) {
+        (data_type::INT32 | data_type::INT64, leading @ ([_] | [_, _])) => (leading, None),
+        (data_type::INT32 | data_type::INT64, _) => bail!(
+            "input `{}` has {} axes of tokens; gatelet takes [batch, time]",
+            first.name,
+            sizes.len()
+        ),
+        (data_type::FLOAT | data_type::DOUBLE | data_type::FLOAT16, [leading @ .., features])
+            if matches!(leading.len(), 1 | 2) =>
+        {
+            (leading, Some(*features))
+        }
+        (data_type::FLOAT | data_type::DOUBLE | data_type::FLOAT16, _) => bail!(
             "input `{}` has {} axes; gatelet takes [batch, time, features]",
             first.name,
             sizes.len()
-        );
+        ),
+        _ => bail!(
+            "input `{}` is no sequence of floats; gatelet takes [batch, time, features] of them, \
+             or [batch, time] of tokens, int32 or int64",
+            first.name
+        ),
     };
     ensure!(
-        (1..=MAX_WIDTH).contains(features),
+        features.is_none_or(|features| (1..=MAX_WIDTH).contains(&features)),
         "input `{}` has no fixed number of features from 1 to {MAX_WIDTH} on its last axis; export the model with one",
         first.name
     );
     let mut axes: Vec<_> =
         leading.iter().enumerate().map(|(k, &n)| Part::axis(Role::Leading(k), n)).collect();
-    axes.push(Part::axis(Role::Features, *features));
+    axes.extend(features.map(|features| Part::axis(Role::Features, features)));
     let signal = Signal { depth: 0, axes, last: false };
-    values.insert(&first.name, Value::Signal(signal.clone()));
+    values.insert(&first.name, Value::Signal(signal));
     for other in inputs {
         let (_, sizes) = input_type(other, &mut open)?;
         values.insert(&other.name, Value::Array(Array::filled(sizes, 0.0, Origin::State)));
     }
-    Ok(signal)
+    Ok(features.unwrap_or(1))
 }
 
 /// The type of an input's elements, and its shape with stand-ins for the sizes
@@ -314,8 +326,7 @@ struct Importer {
 }
 
 impl Importer {
-    fn new(input: &Signal, opset: i64) -> Self {
-        let features = input.shape()[input.axes.len() - 1];
+    fn new(features: usize, opset: i64) -> Self {
         Self {
             builder: GraphBuilder::new(features),
             opset,

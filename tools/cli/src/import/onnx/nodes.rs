@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::array::{Array, Origin, broadcast_shape, data_type, product};
 use super::signal::{Part, Role, Signal};
 use super::{ACCEPTED, Importer, MAX_WIDTH, Node, Value, describe};
-use crate::graph::{Activation, Dense, Matrix, Op};
+use crate::graph::{Activation, Dense, Embedding, Matrix, Op};
 use crate::import::Tensor;
 
 /// Most numbers in a list that says how to move data.
@@ -150,8 +150,10 @@ impl Importer {
 
     fn gather(&mut self, node: Node<'_>, inputs: &Inputs<'_>) -> Result<Value> {
         let value = inputs.value(0)?;
-        let Value::Array(indices) = inputs.value(1)? else {
-            bail!("it looks up an embedding; gatelet takes sequences of features, not of tokens");
+        let indices = match inputs.value(1)? {
+            Value::Array(indices) => indices,
+            Value::Signal(tokens) => return self.embedding(node, inputs, tokens),
+            other => return other.refuse(),
         };
         self.budget.take(node.label(), &[indices.stored()])?;
         let shape = value.shape()?;
@@ -181,6 +183,20 @@ impl Importer {
         };
         let all = [&shape[..at], indices.shape(), &shape[at + 1..]].concat();
         picked.reshape(&all)
+    }
+
+    /// Looks up a row of a table for every token.
+    fn embedding(&mut self, node: Node<'_>, inputs: &Inputs<'_>, tokens: &Signal) -> Result<Value> {
+        ensure!(
+            node.int("axis", 0) == 0 && tokens.depth == 0,
+            "it looks up {tokens} in a table; gatelet takes an embedding, which gives a row for each token of the model's input"
+        );
+        let table = matrix(node, inputs.weights(0)?, true)?;
+        self.budget.take(node.label(), &[table.rows(), table.cols()])?;
+        let mut out = self.advance(tokens)?;
+        out.axes.push(Part::axis(Role::Features, table.cols()));
+        self.builder.layer(node.label(), Op::Embedding(Embedding { table }))?;
+        Ok(Value::Signal(out))
     }
 
     /// Adds `W x + b` over the features on `axis` of a signal.
@@ -440,6 +456,12 @@ fn cast(node: Node<'_>, value: &Value) -> Result<Value> {
             Ok(Value::Array(array.cast(to)))
         }
         Value::Signal(_) | Value::Stack { .. } if is_float => Ok(value.clone()),
+        // Tokens of another width.
+        Value::Signal(signal)
+            if signal.depth == 0 && matches!(to, data_type::INT32 | data_type::INT64) =>
+        {
+            Ok(value.clone())
+        }
         _ => bail!("it casts to ONNX's data type {to}; gatelet takes floats"),
     }
 }

@@ -221,7 +221,7 @@ fn networks_that_are_no_stack_are_refused() {
         vec![],
         &["(GlobalAveragePool)", "takes LSTM, GRU, RNN"],
     );
-    refused(vec![node("Gather", &["w", "h"], "y")], vec![], &["embedding"]);
+    refused(vec![node("Gather", &["w", "h"], "y")], vec![], &["an embedding", "the model's input"]);
     refused(vec![node("Softmax", &["h"], "a"), node("Neg", &["a"], "y")], vec![], &["softmax"]);
     refused(
         vec![with(node("Softmax", &["h"], "y"), int("axis", 0))],
