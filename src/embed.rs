@@ -83,6 +83,13 @@ macro_rules! include_model {
                 x
             }
 
+            /// Turns the output of a step into what it means, in the units of training.
+            pub fn dequantize(output: &[i16; Self::OUTPUTS]) -> [f32; Self::OUTPUTS] {
+                let mut values = [0.0; Self::OUTPUTS];
+                Self::MODEL.dequantize(output, &mut values);
+                values
+            }
+
             /// Back to the zero state.
             pub fn reset(&mut self) {
                 *self = Self::new();

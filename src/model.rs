@@ -110,7 +110,8 @@ impl<'a> Model<'a> {
         self.blob.answers_last()
     }
 
-    /// Value of one unit of the output: `y = raw × output_scale`.
+    /// Value of one unit of the last layer's output. What the outputs mean says
+    /// [`output_scaling`](Self::output_scaling).
     pub const fn output_scale(&self) -> f32 {
         self.blob.output_scale()
     }
@@ -118,6 +119,15 @@ impl<'a> Model<'a> {
     /// Mean and step of the feature at `index`: `x_q = round((x − mean) / step)`.
     pub fn normalization(&self, index: usize) -> Option<(f32, f32)> {
         self.blob.normalization()?.get(index).map(mean_and_step)
+    }
+
+    /// Mean and step of the output at `index`: `y = mean + raw × step`. Mean 0 and step
+    /// [`output_scale`](Self::output_scale) where the blob does not scale outputs.
+    pub fn output_scaling(&self, index: usize) -> Option<(f32, f32)> {
+        match self.blob.output_scaling() {
+            Some(records) => records.get(index).map(mean_and_step),
+            None => (index < self.outputs).then_some((0.0, self.output_scale())),
+        }
     }
 
     /// Names of the outputs, in order; none if the blob has no labels.
@@ -141,6 +151,16 @@ impl<'a> Model<'a> {
             let scaled = ((*x - mean) / step).clamp(-32767.0, 32767.0);
             // NaN becomes 0, as `as` defines it.
             *q = ((scaled + ROUND) - ROUND) as i16;
+        }
+    }
+
+    /// Turns outputs into what they mean, `mean + raw × step`: what the network was trained to say,
+    /// in the units it was trained on. Float, but the same bits everywhere.
+    pub fn dequantize(&self, output: &[i16], values: &mut [f32]) {
+        for (index, (value, raw)) in values.iter_mut().zip(output).enumerate() {
+            if let Some((mean, step)) = self.output_scaling(index) {
+                *value = mean + f32::from(*raw) * step;
+            }
         }
     }
 

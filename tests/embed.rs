@@ -10,6 +10,8 @@ gatelet::include_model!(
     "data/blobs/vowels_gru_int8_plain.gate"
 );
 
+gatelet::include_model!(struct Household, "data/blobs/household_lstm_int8_dsp.gate");
+
 /// Usable in a static: `new` is a constant function.
 static mut _NET: Digits = Digits::new();
 
@@ -50,4 +52,21 @@ fn an_embedded_state_can_be_put_back() {
     net.restore(&saved).unwrap();
     assert_eq!(*net.step(&x), expected);
     assert!(net.restore(&saved[1..]).is_err());
+}
+
+/// Power in kW and voltage in V, each with a mean and a step of its own.
+#[test]
+fn outputs_come_back_in_their_own_units() {
+    let model = Household::MODEL;
+    let scaling: Vec<(f32, f32)> = (0..2).map(|k| model.output_scaling(k).unwrap()).collect();
+    assert!((scaling[0].0 - 1.09).abs() < 0.01 && (scaling[1].0 - 240.8).abs() < 0.1);
+    assert_eq!(model.output_scaling(2), None);
+    let means = scaling.iter().map(|(mean, _)| *mean);
+    assert!(means.eq(Household::dequantize(&[0, 0])));
+    let [kilowatts, volts] = Household::dequantize(&[1000, -1000]);
+    assert_eq!(kilowatts, scaling[0].0 + 1000.0 * scaling[0].1);
+    assert_eq!(volts, scaling[1].0 - 1000.0 * scaling[1].1);
+    // Without a scaling, the scale of the last layer: a softmax.
+    assert_eq!(Digits::dequantize(&[16384; 10]), [0.5; 10]);
+    assert_eq!(Digits::MODEL.output_scaling(10), None);
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{golden_blobs, sealed};
-use gatelet::blob::format::{self, header, layer};
+use gatelet::blob::format::{self, extra, header, layer};
 use gatelet::{Error, Model};
 use gatelet_cli::host::Blob;
 use rayon::prelude::*;
@@ -148,6 +148,39 @@ fn directories_that_lie_are_refused() {
     }
     for offset in [1, 8, 32, 0xffff_fff0, blob.len() as u32 / 16 * 16] {
         assert_eq!(refused(offset, &[0]), invalid, "a directory at {offset}");
+    }
+}
+
+/// Where a further section's entry of the directory lies, and where its length.
+fn section(blob: &[u8], kind: u32) -> (usize, usize) {
+    let word = |at: usize| u32::from_le_bytes(blob[at..][..4].try_into().unwrap());
+    let directory = word(header::EXTRAS) as usize;
+    let entries = (0..word(directory) as usize).map(|k| directory + 4 + extra::BYTES * k);
+    let entry = { entries }.find(|at| word(*at) == kind).expect("the section is there");
+    (entry, word(entry + 4) as usize)
+}
+
+fn forecaster() -> Vec<u8> {
+    golden_blobs().into_iter().find(|(name, _)| name.starts_with("household")).unwrap().1
+}
+
+#[test]
+fn scalings_of_outputs_that_cannot_scale_are_refused() {
+    let blob = forecaster();
+    let (_, at) = section(&blob, extra::OUTPUTS);
+    assert_eq!(blob[at..][..4], 16u32.to_le_bytes(), "two outputs");
+    let invalid = Some(Error::Header { field: "outputs" });
+    let refused =
+        |offset: usize, value: f32| refusal(&forged(&blob, at + 4 + offset, &value.to_le_bytes()));
+    for mean in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        assert_eq!(refused(0, mean), invalid, "mean {mean}");
+    }
+    for step in [0.0, -1.0, 1e-40, f32::NAN, f32::INFINITY] {
+        assert_eq!(refused(12, step), invalid, "step {step}");
+    }
+    assert_eq!(refused(8, -1e30), None, "any finite mean will do");
+    for length in [0u32, 8, 15] {
+        assert_eq!(refusal(&forged(&blob, at, &length.to_le_bytes())), invalid, "{length} bytes");
     }
 }
 

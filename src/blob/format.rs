@@ -15,7 +15,7 @@ pub const BLOCK: usize = 4;
 pub const GROUP: usize = 32;
 /// Bytes of a row record: bias `i32`, input multiplier `i16`, recurrent multiplier `i16`.
 pub const ROW_BYTES: usize = 8;
-/// Bytes of a feature's normalization: mean `f32`, step `f32`.
+/// Bytes of the scaling of a feature or an output: mean `f32`, step `f32`.
 pub const NORMALIZATION_BYTES: usize = 8;
 /// Bytes of the CRC-32 (ISO-HDLC) that ends the blob.
 pub const CRC_BYTES: usize = 4;
@@ -59,8 +59,10 @@ pub mod flags {
 pub mod extra {
     /// Bytes of an entry of the directory: kind `u32`, offset `u32`. A count `u32` precedes them.
     pub const BYTES: usize = 8;
+    /// What the outputs mean: mean `f32` and step `f32` of each.
+    pub const OUTPUTS: u32 = 4;
     /// All of them.
-    pub const KINDS: [u32; 0] = [];
+    pub const KINDS: [u32; 1] = [OUTPUTS];
 }
 
 /// Offsets in a record of the layer table.

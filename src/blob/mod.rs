@@ -167,13 +167,8 @@ impl<'a> Blob<'a> {
         let Some(normalization) = self.normalization() else {
             return Err(Error::Header { field: "normalization" });
         };
-        let mut feature = 0;
-        while feature < normalization.len() {
-            let (mean, step) = mean_and_step(&normalization[feature]);
-            if !mean.is_finite() || !is_scale(step) {
-                return Err(Error::Header { field: "normalization" });
-            }
-            feature += 1;
+        if !are_scalings(normalization) {
+            return Err(Error::Header { field: "normalization" });
         }
         if self.text(header::LABELS).is_none() {
             return Err(Error::Header { field: "labels" });
@@ -197,7 +192,19 @@ impl<'a> Blob<'a> {
             last = kind;
             entry += 1;
         }
+        if let Some(section) = self.extra(extra::OUTPUTS) {
+            let (outputs, rest) = section.as_chunks();
+            if outputs.len() != self.outputs() || !rest.is_empty() || !are_scalings(outputs) {
+                return Err(Error::Header { field: "outputs" });
+            }
+        }
         Ok(())
+    }
+
+    /// Units of the last layer.
+    const fn outputs(&self) -> usize {
+        let last = self.depth().saturating_sub(1);
+        self.u16(header::BYTES + last * layer::BYTES + layer::UNITS) as usize
     }
 
     /// Layers in the table.
@@ -261,6 +268,14 @@ impl<'a> Blob<'a> {
         }
     }
 
+    /// Mean and step of every output, undecoded, if the blob scales them.
+    pub(crate) const fn output_scaling(&self) -> Option<&'a [[u8; 8]]> {
+        match self.extra(extra::OUTPUTS) {
+            Some(section) => Some(section.as_chunks().0),
+            None => None,
+        }
+    }
+
     /// A text section (`length u32`, then UTF-8), empty where its offset is 0.
     pub(crate) const fn text(&self, offset_field: usize) -> Option<&'a str> {
         let at = self.u32(offset_field) as usize;
@@ -288,7 +303,6 @@ impl<'a> Blob<'a> {
     }
 
     /// The further section of a kind (of [`extra::KINDS`]), if the blob has one.
-    #[allow(dead_code)] // Until the first kind lands.
     pub(crate) const fn extra(&self, kind: u32) -> Option<&'a [u8]> {
         let Some(directory) = self.directory() else { return None };
         let mut entry = 0;
@@ -360,7 +374,20 @@ impl<'a> Blob<'a> {
     }
 }
 
-/// Decodes a feature's record: `x_q = round((x − mean) / step)`.
+/// Whether these can scale features or outputs.
+const fn are_scalings(records: &[[u8; 8]]) -> bool {
+    let mut index = 0;
+    while index < records.len() {
+        let (mean, step) = mean_and_step(&records[index]);
+        if !mean.is_finite() || !is_scale(step) {
+            return false;
+        }
+        index += 1;
+    }
+    true
+}
+
+/// Decodes a record of scaling: `value = mean + integer × step`.
 pub(crate) const fn mean_and_step(record: &[u8; 8]) -> (f32, f32) {
     let [m0, m1, m2, m3, s0, s1, s2, s3] = *record;
     (f32::from_le_bytes([m0, m1, m2, m3]), f32::from_le_bytes([s0, s1, s2, s3]))

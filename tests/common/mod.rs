@@ -20,7 +20,7 @@ pub(crate) fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
 }
 
-/// The blobs of format 1.0 that every later reader must load.
+/// The blobs of formats 1.0 and 1.1 that every later reader must load.
 pub(crate) fn golden_blobs() -> Vec<(String, Vec<u8>)> {
     let mut blobs: Vec<_> = std::fs::read_dir(data("blobs"))
         .unwrap()

@@ -1,11 +1,12 @@
 //! What quantization cost: the integer model against the truth and against the float model.
 
 use anyhow::{Result, bail, ensure};
+use gatelet::Model;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
 use crate::data::{Dataset, Targets};
-use crate::graph::{Graph, Output};
+use crate::graph::Graph;
 use crate::host;
 use crate::reference;
 use crate::sqnr::Noise;
@@ -59,9 +60,7 @@ pub fn evaluate(
     let model = blob.model()?;
     data.x.expect_features(model.inputs())?;
     let raw = host::run(&model, &data.x, progress);
-    let scale = f64::from(model.output_scale());
-    let integer: Vec<Vec<f64>> =
-        raw.iter().map(|raw| raw.iter().map(|v| f64::from(*v) * scale).collect()).collect();
+    let integer: Vec<Vec<f64>> = raw.iter().map(|raw| host::dequantize(&model, raw)).collect();
     let mut result = Evaluation {
         samples: data.x.len(),
         blob_bytes: blob.bytes().len(),
@@ -80,13 +79,7 @@ pub fn evaluate(
             model.inputs(),
             model.outputs()
         );
-        let float: Vec<Vec<f64>> = reference::forward(graph, &data.x)
-            .into_iter()
-            .map(|response| match graph.output {
-                Output::Last => response.last(graph.outputs()).to_vec(),
-                Output::EveryStep => response.outputs,
-            })
-            .collect();
+        let float = reference::answers(graph, &data.x);
         if let Some(score) = score(&float)? {
             (result.float_accuracy, result.float_mae, result.float_rmse) = score.parts();
         }
@@ -94,12 +87,24 @@ pub fn evaluate(
         if labels && model.outputs() > 1 {
             result.agreement = Some(agreement(model.outputs(), &integer, &float));
         }
-        let mut noise = Noise::default();
-        noise.add(&float.concat(), integer.concat().into_iter());
-        result.max_abs_error = Some(noise.largest());
-        result.sqnr_db = Some(noise.db());
+        let mut error = Noise::default();
+        error.add(&float.concat(), integer.concat().into_iter());
+        result.max_abs_error = Some(error.largest());
+        result.sqnr_db = Some(noise(&model, &float, &integer).db());
     }
     Ok(result)
+}
+
+/// Noise of all answers, each output counted from its mean in its own steps: units do not matter.
+fn noise(model: &Model<'_>, float: &[Vec<f64>], integer: &[Vec<f64>]) -> Noise {
+    let scaling: Vec<_> = (0..model.outputs()).filter_map(|k| model.output_scaling(k)).collect();
+    let in_steps = |answers: &[Vec<f64>]| -> Vec<f64> {
+        let values = answers.iter().flatten().zip(scaling.iter().cycle());
+        values.map(|(v, (mean, step))| (v - f64::from(*mean)) / f64::from(*step)).collect()
+    };
+    let mut noise = Noise::default();
+    noise.add(&in_steps(float), in_steps(integer).into_iter());
+    noise
 }
 
 /// Index of the largest value; the first of equals.

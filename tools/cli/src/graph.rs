@@ -118,6 +118,16 @@ pub struct Dense {
     pub activation: Activation,
 }
 
+impl Dense {
+    /// Folds what follows a linear layer into it.
+    fn scale_outputs(&mut self, affine: &Affine) {
+        self.weights.scale_rows(&affine.scale);
+        for (b, (s, o)) in self.bias.iter_mut().zip(affine.scale.iter().zip(&affine.offset)) {
+            *b = s * *b + o;
+        }
+    }
+}
+
 /// `h' = activation(W x + U h + b)`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rnn {
@@ -262,6 +272,16 @@ impl Op {
         })
     }
 
+    /// Folds what precedes the layer into it: W (s x + o) + b = (W s) x + (b + W o). False if it
+    /// takes tokens, which are not to be scaled.
+    fn fold(&mut self, affine: &Affine) -> bool {
+        let Some((weights, bias)) = self.input_mut() else { return false };
+        let moved = weights.times(&affine.offset);
+        bias.iter_mut().zip(moved).for_each(|(b, m)| *b += m);
+        weights.scale_columns(&affine.scale);
+        true
+    }
+
     /// Rows of the input matrix per unit: 1, or the number of gates.
     pub fn gates(&self) -> usize {
         match self {
@@ -373,6 +393,31 @@ pub enum Output {
     EveryStep,
 }
 
+/// `scale[k] * x[k] + offset[k]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Affine {
+    /// A factor for every number.
+    pub scale: Vec<f64>,
+    /// What is added to it.
+    pub offset: Vec<f64>,
+}
+
+impl Affine {
+    /// `next` of what this one gives.
+    pub fn then(mut self, next: &Self) -> Self {
+        let own = self.scale.iter_mut().zip(&mut self.offset);
+        for ((s0, o0), (s, o)) in own.zip(next.scale.iter().zip(&next.offset)) {
+            (*s0, *o0) = (s * *s0, s * *o0 + o);
+        }
+        self
+    }
+
+    /// True if integers can stand for what it gives: a blob's steps are positive.
+    fn is_scaling(&self) -> bool {
+        self.scale.iter().all(|s| *s > 0.0 && (*s as f32).is_normal())
+    }
+}
+
 /// A stack of layers, each fed by the one before it. Every state starts at zero.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
@@ -380,6 +425,8 @@ pub struct Graph {
     pub layers: Vec<Layer>,
     /// When the output counts.
     pub output: Output,
+    /// From the last layer's output to the answer, where that is another.
+    pub answers: Option<Affine>,
     /// What the importer assumed or dropped: one sentence each, for the user.
     pub notes: Vec<String>,
 }
@@ -399,20 +446,31 @@ impl Graph {
     pub fn parameters(&self) -> usize {
         self.layers.iter().map(Layer::parameters).sum()
     }
-}
 
-/// A per-feature `scale * x + offset` on its way into a neighbouring layer.
-struct Affine {
-    name: String,
-    scale: Vec<f64>,
-    offset: Vec<f64>,
+    /// The same network with `inputs` before it and `answers` behind it.
+    ///
+    /// # Errors
+    /// If it takes tokens.
+    ///
+    /// # Panics
+    /// If they do not have the network's inputs and outputs.
+    pub fn scaled(mut self, inputs: &Affine, answers: &Affine) -> Result<Self> {
+        assert_eq!((inputs.scale.len(), answers.scale.len()), (self.inputs(), self.outputs()));
+        ensure!(self.layers[0].op.fold(inputs), "the network takes tokens, which have no scale");
+        self.answers = Some(match self.answers {
+            Some(own) => own.then(answers),
+            None => answers.clone(),
+        });
+        Ok(self)
+    }
 }
 
 /// Stacks layers, folding normalizations and activations into them exactly.
 pub struct GraphBuilder {
     width: usize,
     layers: Vec<Layer>,
-    pending: Option<Affine>,
+    /// On its way into a neighbouring layer, with its name.
+    pending: Option<(String, Affine)>,
     notes: Vec<String>,
 }
 
@@ -456,14 +514,13 @@ impl GraphBuilder {
             "layer `{}` (Embedding) takes tokens, so it must be the first",
             layer.name
         );
-        if let Some(Affine { name, scale, offset }) = self.pending.take() {
-            // W (s x + o) + b = (W s) x + (b + W o)
-            let Some((weights, bias)) = layer.op.input_mut() else {
-                bail!("layer `{name}` changes the tokens that `{}` takes; remove it", layer.name);
-            };
-            let moved = weights.times(&offset);
-            bias.iter_mut().zip(moved).for_each(|(b, m)| *b += m);
-            weights.scale_columns(&scale);
+        self.settle();
+        if let Some((name, affine)) = self.pending.take() {
+            ensure!(
+                layer.op.fold(&affine),
+                "layer `{name}` changes the tokens that `{}` takes; remove it",
+                layer.name
+            );
         }
         self.width = layer.units();
         self.layers.push(layer);
@@ -479,7 +536,8 @@ impl GraphBuilder {
         if activation == Activation::Linear {
             return Ok(());
         }
-        if let Some(dense) = self.linear_end() {
+        self.settle();
+        if let (None, Some(dense)) = (&self.pending, linear_end(&mut self.layers)) {
             dense.activation = activation;
             return Ok(());
         }
@@ -489,7 +547,8 @@ impl GraphBuilder {
     }
 
     /// Applies `scale[k] * x[k] + offset[k]`: folded into a linear dense layer
-    /// right before it, else into the layer after it.
+    /// right before it, else into the layer after it; at the end it says what
+    /// the answers mean.
     ///
     /// # Errors
     /// If it does not fit the width, or a number is not finite.
@@ -510,19 +569,11 @@ impl GraphBuilder {
             scale.iter().chain(&offset).all(|v| v.is_finite()),
             "layer `{name}` has a mean, variance or factor that is NaN or infinite"
         );
-        if let Some(before) = &mut self.pending {
-            let both = before.scale.iter_mut().zip(&mut before.offset);
-            for ((s0, o0), (s, o)) in both.zip(scale.iter().zip(&offset)) {
-                (*s0, *o0) = (s * *s0, s * *o0 + o);
-            }
-        } else if let Some(dense) = self.linear_end() {
-            dense.weights.scale_rows(&scale);
-            for (b, (s, o)) in dense.bias.iter_mut().zip(scale.iter().zip(&offset)) {
-                *b = s * *b + o;
-            }
-        } else {
-            self.pending = Some(Affine { name, scale, offset });
-        }
+        let affine = Affine { scale, offset };
+        self.pending = Some(match self.pending.take() {
+            Some((name, before)) => (name, before.then(&affine)),
+            None => (name, affine),
+        });
         Ok(())
     }
 
@@ -536,25 +587,39 @@ impl GraphBuilder {
     /// # Errors
     /// If there is no layer.
     pub fn finish(mut self, output: Output) -> Result<Graph> {
-        if let Some(Affine { name, scale, offset }) = self.pending.take() {
-            let weights = Matrix::diagonal(&scale);
-            self.layer(
-                name,
-                Op::Dense(Dense { weights, bias: offset, activation: Activation::Linear }),
-            )?;
+        let mut answers = None;
+        if let Some((name, affine)) = self.pending.take_if(|_| !self.layers.is_empty()) {
+            let is_bias = affine.scale.iter().all(|s| *s == 1.0);
+            match linear_end(&mut self.layers) {
+                Some(dense) if is_bias || !affine.is_scaling() => dense.scale_outputs(&affine),
+                None if !affine.is_scaling() => {
+                    let weights = Matrix::diagonal(&affine.scale);
+                    let (bias, activation) = (affine.offset, Activation::Linear);
+                    self.layer(name, Op::Dense(Dense { weights, bias, activation }))?;
+                }
+                _ => answers = Some(affine),
+            }
         }
         ensure!(!self.layers.is_empty(), "the model has no layer with weights");
-        Ok(Graph { layers: self.layers, output, notes: self.notes })
+        Ok(Graph { layers: self.layers, output, answers, notes: self.notes })
     }
 
-    /// The dense layer at the end, if it has no activation yet and nothing
-    /// else comes after it.
-    fn linear_end(&mut self) -> Option<&mut Dense> {
-        match (&self.pending, self.layers.last_mut()) {
-            (None, Some(Layer { op: Op::Dense(dense), .. })) => {
-                (dense.activation == Activation::Linear).then_some(dense)
-            }
-            _ => None,
+    /// Folds what is pending into a linear dense layer right before it.
+    fn settle(&mut self) {
+        if let Some(dense) = linear_end(&mut self.layers)
+            && let Some((_, affine)) = self.pending.take()
+        {
+            dense.scale_outputs(&affine);
         }
+    }
+}
+
+/// The dense layer at the end, if it has no activation yet.
+fn linear_end(layers: &mut [Layer]) -> Option<&mut Dense> {
+    match layers.last_mut() {
+        Some(Layer { op: Op::Dense(dense), .. }) => {
+            (dense.activation == Activation::Linear).then_some(dense)
+        }
+        _ => None,
     }
 }

@@ -59,6 +59,13 @@ pub fn quantize(model: &Model<'_>, features: &[f32]) -> Vec<i16> {
     input
 }
 
+/// What raw outputs, `[..][outputs]`, mean: [`Model::dequantize`] without its rounding.
+pub fn dequantize(model: &Model<'_>, raw: &[i16]) -> Vec<f64> {
+    let scaling: Vec<_> = (0..model.outputs()).filter_map(|k| model.output_scaling(k)).collect();
+    let scaled = raw.iter().zip(scaling.iter().cycle());
+    scaled.map(|(v, (mean, step))| f64::from(*mean) + f64::from(*v) * f64::from(*step)).collect()
+}
+
 /// The integer engine's raw outputs for every sequence, each from zero state: `[outputs]` of the
 /// last step, or `[length][outputs]` if the model answers at every step.
 ///

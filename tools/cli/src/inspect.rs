@@ -45,8 +45,10 @@ pub struct Summary {
     pub outputs: usize,
     /// True if the model answers once, after the last step.
     pub answers_last: bool,
-    /// Value of one unit of the output.
+    /// Value of one unit of the last layer's output.
     pub output_scale: f32,
+    /// Mean and step of every output.
+    pub output_scaling: Vec<(f32, f32)>,
     /// Mean and step of every input feature.
     pub normalization: Vec<(f32, f32)>,
     /// How 8-bit weights are laid out.
@@ -79,6 +81,7 @@ pub fn inspect(blob: &Blob) -> Result<Summary> {
         outputs: model.outputs(),
         answers_last: model.answers_last(),
         output_scale: model.output_scale(),
+        output_scaling: (0..model.outputs()).filter_map(|k| model.output_scaling(k)).collect(),
         normalization: (0..model.inputs()).filter_map(|k| model.normalization(k)).collect(),
         packing: format!("{:?}", model.packing()).to_lowercase(),
         blob_bytes: blob.bytes().len(),

@@ -23,6 +23,7 @@ pub mod provenance;
 pub mod quantize;
 pub mod reference;
 pub mod report;
+pub mod scaler;
 pub mod sqnr;
 pub mod target;
 pub mod terminal;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
-use gatelet::blob::format::{self, header, layer};
+use gatelet::blob::format::{self, extra, header, layer};
 use gatelet::{LayerKind, Packing, WeightType};
 
 use crate::graph::Output;
@@ -70,16 +70,15 @@ pub fn pack(model: &Quantized, packing: Packing, notes: &Notes) -> Result<Vec<u8
         blob.put(at + layer::SCALE, &quantized.scale.to_le_bytes());
     }
 
-    let mut normalization = Vec::new();
-    for (mean, step) in &model.normalization {
-        normalization.extend(mean.to_le_bytes());
-        normalization.extend(step.to_le_bytes());
-    }
-    let normalization = blob.section(&normalization);
+    let normalization = blob.section(&scalings(&model.normalization));
     let labels = blob.text(&labels.join("\n"));
     let metadata: Vec<_> = notes.metadata.iter().map(|(k, v)| format!("{k}: {v}")).collect();
     let metadata = blob.text(&metadata.join("\n"));
-    let extras = blob.directory(&notes.extras);
+    let mut extras = notes.extras.clone();
+    if let Some(outputs) = &model.output_scaling {
+        extras.insert(extra::OUTPUTS, scalings(outputs));
+    }
+    let extras = blob.directory(&extras);
 
     let flags = match model.output {
         Output::Last => format::flags::LAST_STEP,
@@ -101,6 +100,11 @@ pub fn pack(model: &Quantized, packing: Packing, notes: &Notes) -> Result<Vec<u8
     let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&blob.bytes);
     blob.bytes.extend(crc.to_le_bytes());
     Ok(blob.bytes)
+}
+
+/// Means and steps as records.
+fn scalings(of: &[(f32, f32)]) -> Vec<u8> {
+    of.iter().flat_map(|(mean, step)| [mean.to_le_bytes(), step.to_le_bytes()]).flatten().collect()
 }
 
 struct Writer {
@@ -138,7 +142,7 @@ impl Writer {
         if extras.is_empty() {
             return 0;
         }
-        let directory = self.section(&vec![0; 4 + format::extra::BYTES * extras.len()]);
+        let directory = self.section(&vec![0; 4 + extra::BYTES * extras.len()]);
         let mut at = directory as usize;
         self.put(at, &(extras.len() as u32).to_le_bytes());
         at += 4;
@@ -146,7 +150,7 @@ impl Writer {
             let offset = self.sized(bytes);
             self.put(at, &kind.to_le_bytes());
             self.put(at + 4, &offset.to_le_bytes());
-            at += format::extra::BYTES;
+            at += extra::BYTES;
         }
         directory
     }

@@ -9,7 +9,7 @@ use indicatif::ProgressBar;
 use rayon::prelude::*;
 
 use crate::data::Sequences;
-use crate::graph::{Activation, Graph, Layer, Matrix, Op, Reset, RnnActivation};
+use crate::graph::{Activation, Affine, Graph, Layer, Matrix, Op, Output, Reset, RnnActivation};
 
 /// Sequences that advance together.
 const LANES: usize = 8;
@@ -62,7 +62,7 @@ pub struct LayerState {
 /// What the network made of one sequence.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Response {
-    /// Outputs of every step that counts, `[length][outputs]`.
+    /// Answers of every step that counts, `[length][outputs]`.
     pub outputs: Vec<f64>,
     /// The state after the last step, a layer each.
     pub states: Vec<LayerState>,
@@ -82,6 +82,19 @@ impl Response {
 /// [`Sequences::expect_features`].
 pub fn forward(graph: &Graph, x: &Sequences) -> Vec<Response> {
     forward_with(graph, x, || (), &ProgressBar::hidden()).0
+}
+
+/// The network's answers to every sequence: `[outputs]` after the last step, or
+/// `[length][outputs]`, as [`Graph::output`] says.
+///
+/// # Panics
+/// As [`forward`].
+pub fn answers(graph: &Graph, x: &Sequences) -> Vec<Vec<f64>> {
+    let answer = |response: Response| match graph.output {
+        Output::Last => response.last(graph.outputs()).to_vec(),
+        Output::EveryStep => response.outputs,
+    };
+    forward(graph, x).into_iter().map(answer).collect()
 }
 
 /// As [`forward`], with visitors: `new` makes one for each group of sequences,
@@ -186,8 +199,13 @@ impl<'a> Group<'a> {
             }
             for (lane, response) in responses.iter_mut().enumerate() {
                 if step < lengths[lane] {
-                    let last = &self.layers[self.layers.len() - 1].h;
-                    response.outputs.extend(last.iter().map(|v| v[lane]));
+                    let last = self.layers[self.layers.len() - 1].h.iter().map(|v| v[lane]);
+                    match &self.graph.answers {
+                        None => response.outputs.extend(last),
+                        Some(Affine { scale, offset }) => response.outputs.extend(
+                            last.zip(scale.iter().zip(offset)).map(|(v, (s, o))| s * v + o),
+                        ),
+                    }
                 }
                 if step + 1 == lengths[lane] {
                     response.states = self.layers.iter().map(|layer| layer.state(lane)).collect();

@@ -4,11 +4,11 @@ use gatelet::{Packing, WeightType};
 use gatelet_cli::budget::search;
 use gatelet_cli::calibrate::{Statistics, calibrate};
 use gatelet_cli::data::{Dataset, Sequences, Targets};
-use gatelet_cli::evaluate::argmax;
+use gatelet_cli::evaluate::{argmax, evaluate};
 use gatelet_cli::graph::{
     Activation, Dense, Graph, GraphBuilder, Lstm, Matrix, Op, Output, Rnn, RnnActivation,
 };
-use gatelet_cli::host::Blob;
+use gatelet_cli::host::{self, Blob};
 use gatelet_cli::pack::{Notes, pack};
 use gatelet_cli::quantize::{Quantized, quantize};
 use gatelet_cli::reference;
@@ -188,4 +188,71 @@ fn a_deep_stack_is_widened_layer_by_layer() {
     assert_eq!(find(100.0).unwrap().trials.len(), 1);
     let message = find(-1.0).unwrap_err().to_string();
     assert!(message.contains("no weights keep within"), "{message}");
+}
+
+/// What one step for all outputs could not tell apart, a step for each can.
+#[test]
+fn outputs_of_very_different_sizes_keep_their_precision() {
+    let mut random = Random(8);
+    let (units, steps) = (6, 20);
+    let mut builder = GraphBuilder::new(2);
+    let (input, recurrent) =
+        (random.matrix(4 * units, 2, 0.8), random.matrix(4 * units, units, 0.5));
+    builder.layer("lstm", Op::Lstm(Lstm { input, recurrent, bias: vec![0.1; 24] })).unwrap();
+    let weights = random.matrix(2, units, 1.0);
+    let dense = Dense { weights, bias: vec![0.0; 2], activation: Activation::Linear };
+    builder.layer("dense", Op::Dense(dense)).unwrap();
+    // Pascal and a share.
+    builder.affine("unscale", vec![2500.0, 0.01], vec![101_325.0, 0.4]).unwrap();
+    let graph = builder.finish(Output::EveryStep).unwrap();
+    assert_eq!(graph.layers.len(), 2, "it takes no layer");
+
+    let x = random.sequences(40, steps, 2);
+    let quantized = quantize(&graph, &statistics(&graph, &x), WeightType::Int8).unwrap();
+    let blob = blob(&quantized);
+    let model = blob.model().unwrap();
+    assert!((model.output_scaling(0).unwrap().0 - 101_325.0).abs() < 0.1);
+    let integer = host::run(&model, &x, &ProgressBar::hidden());
+    for (float, raw) in reference::answers(&graph, &x).iter().zip(&integer) {
+        let found = host::dequantize(&model, raw);
+        for (exact, found) in float.chunks_exact(2).zip(found.chunks_exact(2)) {
+            assert!((exact[0] - found[0]).abs() < 50.0, "{exact:?} {found:?}");
+            assert!((exact[1] - found[1]).abs() < 0.0002, "{exact:?} {found:?}");
+        }
+        // On the chip the same, in single precision.
+        let mut chip = [0.0; 2];
+        model.dequantize(&raw[..2], &mut chip);
+        assert!((f64::from(chip[1]) - found[1]).abs() < 1e-6);
+    }
+    // The shares, 0.4 of one in 100,000, do not hide what the network says of them.
+    let data = Dataset { x, y: None };
+    let result = evaluate(&blob, &data, Some(&graph), &ProgressBar::hidden()).unwrap();
+    assert!((30.0..70.0).contains(&result.sqnr_db.unwrap()), "{result:?}");
+}
+
+/// Scales that no blob can hold, and offsets alone, go into the layer.
+#[test]
+fn what_no_step_can_stand_for_stays_in_the_network() {
+    let mut random = Random(9);
+    let x = random.sequences(10, 5, 2);
+    for (scale, offset) in [([-2.0, 0.0], [1.0, 3.0]), ([1.0, 1.0], [5.0, -5.0])] {
+        for activation in [Activation::Linear, Activation::Tanh] {
+            let mut builder = GraphBuilder::new(2);
+            let weights = Matrix::diagonal(&[0.5, 0.25]);
+            let dense = Dense { weights, bias: vec![0.0; 2], activation };
+            builder.layer("dense", Op::Dense(dense)).unwrap();
+            builder.affine("affine", scale.to_vec(), offset.to_vec()).unwrap();
+            let graph = builder.finish(Output::Last).unwrap();
+            let plain = |v: f64| if activation == Activation::Tanh { v.tanh() } else { v };
+            for (sample, answer) in reference::answers(&graph, &x).iter().enumerate() {
+                let last = &x.sample(sample)[8..];
+                let expected = [0, 1]
+                    .map(|k| scale[k] * plain(f64::from(last[k]) * [0.5, 0.25][k]) + offset[k]);
+                let close = answer.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12);
+                assert!(close, "{answer:?} {expected:?}");
+            }
+            let scaled = scale[0] == 1.0 && activation == Activation::Tanh;
+            assert_eq!(graph.answers.is_some(), scaled, "{scale:?} {activation:?}");
+        }
+    }
 }

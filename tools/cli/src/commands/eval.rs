@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use gatelet_cli::data::Dataset;
 use gatelet_cli::evaluate::evaluate;
 use gatelet_cli::host::Blob;
-use gatelet_cli::import::import;
+use gatelet_cli::scaler::import_scaled;
 use gatelet_cli::terminal;
 
 use super::show;
@@ -25,6 +25,9 @@ pub(crate) struct Args {
     /// The trained model, to compare with
     #[arg(long)]
     float: Option<PathBuf>,
+    /// The scaler that the blob was made with, for the trained model
+    #[arg(long, value_name = "FILE", requires = "float")]
+    scaler: Option<PathBuf>,
     /// Print one JSON value
     #[arg(long)]
     json: bool,
@@ -33,7 +36,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let blob = Blob::read(&args.blob)?;
     let data = Dataset::read(&args.data)?;
-    let float = args.float.as_ref().map(|path| import(path)).transpose()?;
+    let import = |path| import_scaled(path, args.scaler.as_deref());
+    let float = args.float.as_deref().map(import).transpose()?;
     let progress = terminal::progress("evaluating", data.x.len());
     let result = evaluate(&blob, &data, float.as_ref(), &progress)
         .with_context(|| format!("cannot evaluate on {}", args.data.display()))?;

@@ -49,7 +49,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         "output       {}",
         if summary.answers_last { "after the last step" } else { "every step" }
     );
-    println!("output scale {:e}", summary.output_scale);
+    for (output, (mean, step)) in summary.output_scaling.iter().enumerate() {
+        // Most outputs are alike, and one line says it.
+        if output == 0 || summary.output_scaling[0] != (*mean, *step) {
+            println!("output {output:<5} {mean} + {step:e} a unit");
+        }
+    }
     println!("packing      {}", summary.packing);
     println!("flash        {} bytes", show::thousands(summary.blob_bytes));
     println!("RAM          {} bytes", show::thousands(summary.ram_bytes));

@@ -9,11 +9,11 @@ use gatelet_cli::calibrate::calibrate;
 use gatelet_cli::data::{Dataset, Targets};
 use gatelet_cli::graph::Graph;
 use gatelet_cli::host::Blob;
-use gatelet_cli::import::import;
 use gatelet_cli::pack::{Notes, pack};
 use gatelet_cli::provenance::provenance;
 use gatelet_cli::quantize::quantize;
 use gatelet_cli::report::{Report, Source};
+use gatelet_cli::scaler::import_scaled;
 use gatelet_cli::sqnr::Recording;
 use gatelet_cli::target::{TARGETS, packing};
 use gatelet_cli::{atomic, terminal};
@@ -53,6 +53,12 @@ pub(crate) struct Args {
     /// Write what quantization cost into this folder: index.html and report.json
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
+    /// The scaling that the network was trained behind, so that the blob takes and gives raw units:
+    /// an .npz, .json or .toml file with scikit-learn's `mean_` and `scale_` (or `min_` and `scale_`),
+    /// each with `input_` or `output_` before it where they differ. Calibration data and --data are
+    /// then in raw units
+    #[arg(long, value_name = "FILE")]
+    scaler: Option<PathBuf>,
     /// Names of the outputs, one a line
     #[arg(long)]
     labels: Option<PathBuf>,
@@ -74,7 +80,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         args.data.is_none() || args.budget.is_some() || args.report.is_some(),
         "--data is for --budget and --report: add one of them, or use `gatelet eval` afterwards"
     );
-    let graph = import(&args.model)?;
+    let graph = import_scaled(&args.model, args.scaler.as_deref())?;
     let calibration = Dataset::read(&args.calib)?;
     calibration
         .x

@@ -13,7 +13,7 @@ use gatelet_cli::terminal;
 #[command(after_help = "\
 Example:
   gatelet run digits.gate --input test.npz -o answers.npz
-The file written holds `y` float32 and `raw` int16, [N, outputs], or [N, T, outputs] with zeros past
+The file written holds `y` float32, in the units of training, and `raw` int16, [N, outputs], or [N, T, outputs] with zeros past
 the end of a sequence if the model answers at every step.")]
 pub(crate) struct Args {
     /// The blob to run
@@ -46,8 +46,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         raw.extend(answer);
         raw.resize(end, 0);
     }
-    let scale = model.output_scale();
-    let y = raw.iter().map(|v| f32::from(*v) * scale).collect();
+    let mut y = vec![0.0; raw.len()];
+    let outputs = model.outputs();
+    for (y, raw) in y.chunks_exact_mut(outputs).zip(raw.chunks_exact(outputs)) {
+        model.dequantize(raw, y);
+    }
     let y = Array { shape: shape.clone(), values: Values::F32(y) };
     let raw = Array { shape, values: Values::I16(raw) };
     npz::write(&args.output, &[("y", &y), ("raw", &raw)])

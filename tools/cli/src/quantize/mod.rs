@@ -74,6 +74,8 @@ pub struct Quantized {
     pub layers: Vec<Layer>,
     /// Mean and step of every input feature.
     pub normalization: Vec<(f32, f32)>,
+    /// Mean and step of every output, where they are not 0 and the last layer's scale.
+    pub output_scaling: Option<Vec<(f32, f32)>>,
     /// When the output counts.
     pub output: Output,
 }
@@ -206,7 +208,17 @@ impl<'a> Quantizer<'a> {
 
     /// The model with these layers.
     pub fn model(&self, layers: Vec<Layer>) -> Quantized {
-        Quantized { layers, normalization: self.normalization.clone(), output: self.graph.output }
+        let scale = layers.last().map_or(1.0, |layer| f64::from(layer.scale));
+        let output_scaling = self.graph.answers.as_ref().map(|answers| {
+            let both = answers.offset.iter().zip(&answers.scale);
+            both.map(|(offset, s)| (*offset as f32, (s * scale) as f32)).collect()
+        });
+        Quantized {
+            layers,
+            normalization: self.normalization.clone(),
+            output_scaling,
+            output: self.graph.output,
+        }
     }
 
     /// The model with the better of each layer's possible roundings, as measured on the trial data.

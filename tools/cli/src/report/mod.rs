@@ -15,7 +15,7 @@ use crate::atomic;
 use crate::calibrate::Statistics;
 use crate::data::{Dataset, Targets};
 use crate::evaluate::{Evaluation, argmax, evaluate};
-use crate::graph::{Graph, Output};
+use crate::graph::Graph;
 use crate::host::{self, Blob};
 use crate::inspect::{Summary, inspect};
 use crate::pack::{Notes, pack};
@@ -324,17 +324,9 @@ struct Answers {
 impl Answers {
     fn new(graph: &Graph, blob: &Blob, data: &Dataset) -> Result<Self> {
         let model = blob.model()?;
-        let scale = f64::from(model.output_scale());
         let raw = host::run(&model, &data.x, &ProgressBar::hidden());
-        let integer =
-            raw.iter().map(|raw| raw.iter().map(|v| f64::from(*v) * scale).collect()).collect();
-        let float = reference::forward(graph, &data.x)
-            .into_iter()
-            .map(|response| match graph.output {
-                Output::Last => response.last(graph.outputs()).to_vec(),
-                Output::EveryStep => response.outputs,
-            })
-            .collect();
+        let integer = raw.iter().map(|raw| host::dequantize(&model, raw)).collect();
+        let float = reference::answers(graph, &data.x);
         Ok(Self { width: graph.outputs(), float, integer })
     }
 
