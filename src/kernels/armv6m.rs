@@ -72,24 +72,36 @@ impl<'v> Plan<'v> {
         (tiles == Tiles::Int8Columns).then(plan)
     }
 
-    /// [`Blocks::next`](super::Blocks::next); `rows` and `z` have the same length, from 1 on.
+    /// [`Blocks::next`](super::Blocks::next), or [`next_apart`](super::Blocks::next_apart); `rows` and
+    /// `z` have the same length, and there is at least one block with both products.
     #[inline(always)]
-    pub(super) fn affine(&self, rows: &[[Row; 4]], weights: &[u8], z: &mut [[i32; 4]]) {
+    pub(super) fn affine(
+        &self,
+        rows: &[[Row; 4]],
+        weights: &[u8],
+        z: &mut [[i32; 4]],
+        apart: bool,
+    ) {
         let z = z.as_mut_ptr_range();
+        let both = z.end.wrapping_sub(if apart { 2 } else { 0 });
         // SAFETY: the kernel reads as many blocks of records as `z` has, their weights and both
         // vectors, which `'v` keeps alive, and writes all of `z`.
-        unsafe { gatelet_affine_armv6m(rows.as_ptr(), weights.as_ptr(), z.start, &self.0, z.end) }
+        unsafe {
+            gatelet_affine_armv6m(rows.as_ptr(), weights.as_ptr(), z.start, &self.0, both, z.end);
+        }
     }
 }
 
 unsafe extern "C" {
-    /// Pre-activations of the blocks from `z` to `z_end`, at least one.
+    /// Pre-activations of the blocks from `z` to `both`, at least one, and of one whose products stay
+    /// apart if `end` lies behind.
     fn gatelet_affine_armv6m(
         rows: *const [Row; 4],
         weights: *const u8,
         z: *mut [i32; 4],
         plan: *const [Product; 2],
-        z_end: *mut [i32; 4],
+        both: *mut [i32; 4],
+        end: *mut [i32; 4],
     );
     /// Code behind the unrolled tiles, which ends a round.
     static gatelet_affine_armv6m_check: u8;
@@ -107,14 +119,15 @@ unsafe extern "C" {
 //   r12      end of the activations
 //
 // Stack: the sums of x; for x and then for h what a product starts with (the vector and its end, the
-// sums of rows 0 to 2, the entry); the pointers into rows and z; the saved registers; z_end.
+// sums of rows 0 to 2, the entry); the pointers into rows and z; the saved registers; ends of z.
 global_asm!(
     r#"
     .equ H, 24
     .equ ROWS, 48
     .equ Z, 52
     .equ FRAME, 56
-    .equ Z_END, FRAME + 36
+    .equ BOTH, FRAME + 36
+    .equ END, BOTH + 4
 
     @ Pushes the start of a product. The sums of rows 2 to 0 are bias, 257 and 65793 times bias.
     .macro  prepare
@@ -209,6 +222,46 @@ gatelet_affine_armv6m:
     add     r3, sp, #16 + H
     bl      .Lproduct
     sums
+    bl      .Lrows
+    ldr     r2, [sp, #BOTH]
+    cmp     r1, r2
+    bne     .Lblock
+
+    @ A block whose products stay apart, if there is one.
+    ldr     r2, [sp, #END]
+    cmp     r1, r2
+    beq     .Lreturn
+    mov     r3, sp
+    bl      .Lproduct
+    sums
+    push    {{r4-r7}}
+    movs    r4, #0
+    movs    r5, #0
+    movs    r6, #0
+    movs    r7, #0
+    bl      .Lrows
+    add     r3, sp, #H
+    bl      .Lproduct
+    sums
+    sub     sp, #16
+    movs    r1, #0
+    str     r1, [sp]
+    str     r1, [sp, #4]
+    str     r1, [sp, #8]
+    str     r1, [sp, #12]
+    bl      .Lrows
+
+.Lreturn:
+    add     sp, #FRAME
+    pop     {{r4-r7}}
+    mov     r8, r4
+    mov     r9, r5
+    mov     r10, r6
+    mov     r11, r7
+    pop     {{r4-r7, pc}}
+
+    @ z of four rows, from the sums of x, which leave the stack, and those of h; r1: z.
+.Lrows:
     mov     r12, r0
     ldr     r1, [sp, #16 + ROWS]
     row     r4, 0
@@ -222,17 +275,7 @@ gatelet_affine_armv6m:
     ldr     r1, [sp, #Z]
     stm     r1!, {{r4-r7}}
     str     r1, [sp, #Z]
-    ldr     r2, [sp, #Z_END]
-    cmp     r1, r2
-    bne     .Lblock
-
-    add     sp, #FRAME
-    pop     {{r4-r7}}
-    mov     r8, r4
-    mov     r9, r5
-    mov     r10, r6
-    mov     r11, r7
-    pop     {{r4-r7, pc}}
+    bx      lr
 
     @ The product that starts with what r3 points to.
 .Lproduct:

@@ -26,104 +26,92 @@ fn is_narrow(v: &[i16]) -> bool {
     v.len() < 512 || v.len() == 512 && !v.contains(&i16::MIN)
 }
 
-/// Tiles of `x` and of `h` in a row in the code: inputs are mostly the shorter.
-const X_UNROLLED: usize = 4;
-const H_UNROLLED: usize = 4;
+/// Tiles in a row in the code.
+const UNROLLED: usize = 8;
 
-/// Where the products of two vectors start: `h`, then `x`; and the code.
-pub(super) struct Plan<'v> {
-    products: [Product; 2],
-    kernel: Kernel,
-    vectors: PhantomData<&'v [i16]>,
-}
+/// The products of two vectors: `x`, then `h`.
+pub(super) struct Plan<'v>([Product; 2], PhantomData<&'v [i16]>);
 
-/// `start` and `end` of a vector, and the `entry` into the unrolled tiles that leaves whole rounds.
+/// The `entry` into the code for its weights (into unrolled tiles, where it leaves whole rounds),
+/// `start` and `end` of the vector, and the code `behind`.
 #[repr(C)]
 struct Product {
+    entry: usize,
     start: *const i16,
     end: *const i16,
-    entry: usize,
-}
-
-/// Pre-activations of the blocks from `z` to `z_end`, at least one.
-type Kernel = unsafe extern "C" fn(
-    rows: *const [Row; 4],
-    weights: *const u8,
-    z: *mut [i32; 4],
-    products: *const [Product; 2],
-    z_end: *mut [i32; 4],
-);
-
-impl Product {
-    /// `check` is the code behind `unrolled` tiles of `bytes` bytes, which ends a round.
-    fn new(v: &[i16], check: *const u8, unrolled: usize, bytes: usize) -> Self {
-        let first = match v.len() / 4 {
-            0 => 0,
-            tiles => (tiles - 1) % unrolled + 1,
-        };
-        let entry = check.wrapping_sub(first * bytes).addr() | 1;
-        Self { start: v.as_ptr(), end: v.as_ptr_range().end, entry }
-    }
+    behind: unsafe extern "C" fn(),
 }
 
 impl<'v> Plan<'v> {
     /// `None` is for the portable kernel.
     #[inline(always)]
     pub(super) fn new(tiles: Tiles, x: &'v [i16], h: &'v [i16]) -> Option<Self> {
-        let (kernel, x_check, h_check, bytes): (Kernel, _, _, _) = match tiles {
-            Tiles::Int8Dsp if is_narrow(x) && is_narrow(h) => {
-                (gatelet_int8_dsp, &raw const gatelet_int8_dsp_x, &raw const gatelet_int8_dsp_h, 56)
-            }
+        let (check, tile_bytes) = match tiles {
+            Tiles::Int8Dsp if is_narrow(x) && is_narrow(h) => (&raw const gatelet_int8_dsp, 56),
             #[cfg(feature = "int16")]
-            Tiles::Int16 => (
-                gatelet_int16_dsp,
-                &raw const gatelet_int16_dsp_x,
-                &raw const gatelet_int16_dsp_h,
-                44,
-            ),
-            // One loop, not unrolled: no entry.
+            Tiles::Int16 => (&raw const gatelet_int16_dsp, 44),
+            // One loop, not unrolled: one entry.
             #[cfg(feature = "int4")]
-            Tiles::Int4 => (gatelet_int4_dsp, core::ptr::null(), core::ptr::null(), 0),
+            Tiles::Int4 => (&raw const gatelet_int4_dsp, 0),
             _ => return None,
         };
-        let x = Product::new(x, x_check, X_UNROLLED, bytes);
-        let h = Product::new(h, h_check, H_UNROLLED, bytes);
-        Some(Self { products: [h, x], kernel, vectors: PhantomData })
+        let product = |v: &[i16], behind| {
+            let first = match v.len() / 4 {
+                0 => 0,
+                tiles => (tiles - 1) % UNROLLED + 1,
+            };
+            let entry = check.wrapping_sub(first * tile_bytes).addr() | 1;
+            Product { entry, start: v.as_ptr(), end: v.as_ptr_range().end, behind }
+        };
+        let (of_x, mut of_h) = (product(x, gatelet_x_dsp), product(h, gatelet_h_dsp));
+        if h.is_empty() {
+            of_h.entry = (&raw const gatelet_none_dsp).addr() | 1;
+        }
+        Some(Self([of_x, of_h], PhantomData))
     }
 
-    /// [`Blocks::next`](super::Blocks::next); `rows` and `z` have the same length, from 1 on.
+    /// [`Blocks::next`](super::Blocks::next), or [`next_apart`](super::Blocks::next_apart); `rows` and
+    /// `z` have the same length, and there is at least one block with both products.
     #[inline(always)]
-    pub(super) fn affine(&self, rows: &[[Row; 4]], weights: &[u8], z: &mut [[i32; 4]]) {
+    pub(super) fn affine(
+        &self,
+        rows: &[[Row; 4]],
+        weights: &[u8],
+        z: &mut [[i32; 4]],
+        apart: bool,
+    ) {
         let z = z.as_mut_ptr_range();
+        let both = z.end.wrapping_sub(if apart { 2 } else { 0 });
         // SAFETY: the kernel reads as many blocks of records as `z` has, their weights and both
         // vectors, which `'v` keeps alive, and writes all of `z`.
-        unsafe { (self.kernel)(rows.as_ptr(), weights.as_ptr(), z.start, &self.products, z.end) }
+        unsafe {
+            gatelet_affine_dsp(rows.as_ptr(), weights.as_ptr(), z.start, &self.0, both, z.end);
+        }
     }
 }
 
-macro_rules! kernel {
-    ($name:ident $(, $check:ident)*) => {
-        unsafe extern "C" {
-            fn $name(
-                rows: *const [Row; 4],
-                weights: *const u8,
-                z: *mut [i32; 4],
-                products: *const [Product; 2],
-                z_end: *mut [i32; 4],
-            );
-            $(
-                /// Code behind the unrolled tiles.
-                static $check: u8;
-            )*
-        }
-    };
+unsafe extern "C" {
+    /// Pre-activations of the blocks from `z` to `both`, at least one, and of one whose products stay
+    /// apart if `end` lies behind.
+    fn gatelet_affine_dsp(
+        rows: *const [Row; 4],
+        weights: *const u8,
+        z: *mut [i32; 4],
+        products: *const [Product; 2],
+        both: *mut [i32; 4],
+        end: *mut [i32; 4],
+    );
+    // Parts of it: behind a product of `x`, of `h`, and instead of one of `h`.
+    fn gatelet_x_dsp();
+    fn gatelet_h_dsp();
+    static gatelet_none_dsp: u8;
+    // Code behind the unrolled tiles, which ends a round.
+    static gatelet_int8_dsp: u8;
+    #[cfg(feature = "int16")]
+    static gatelet_int16_dsp: u8;
+    #[cfg(feature = "int4")]
+    static gatelet_int4_dsp: u8;
 }
-
-kernel!(gatelet_int8_dsp, gatelet_int8_dsp_x, gatelet_int8_dsp_h);
-#[cfg(feature = "int16")]
-kernel!(gatelet_int16_dsp, gatelet_int16_dsp_x, gatelet_int16_dsp_h);
-#[cfg(feature = "int4")]
-kernel!(gatelet_int4_dsp);
 
 /// Assembly that a feature brings.
 macro_rules! optional {
@@ -161,10 +149,8 @@ optional!(
     smlad   r11, r5, r7, r11
     .endm
 
-    .macro  int16_sums
-    .endm
-
-    affine  gatelet_int16_dsp, int16_tile, int16_sums
+    tiles   gatelet_int16_dsp, int16_tile
+    ldr     pc, [sp, #RETURN]
 "#
 );
 
@@ -172,7 +158,7 @@ optional!(
 // sums of the rows in the group; r12 sum of its activations; lr mask.
 //
 // Stack of a product: end of the group, end of the vector, scales of the group, sums of the rows
-// 1, 3, 0 and 2 (the order in which they are taken), return address.
+// 1, 3, 0 and 2 (the order in which they are taken).
 optional!(
     int4,
     "int4",
@@ -200,20 +186,9 @@ optional!(
     nibbles \sum, 4, r3
     .endm
 
-    function gatelet_int4_dsp
-    enter   gatelet_int4_dsp
-.Lblock_gatelet_int4_dsp:
-    ldr     r0, [sp]
+    .global gatelet_int4_dsp
+gatelet_int4_dsp:
     ldr     r3, [sp, #END]
-    bl      .Lproduct
-    scale_x
-    ldr     r0, [sp, #32 + H]
-    ldr     r3, [sp, #32 + H_END]
-    bl      .Lproduct
-    scale_h gatelet_int4_dsp
-
-.Lproduct:
-    push    {{lr}}
     mov     r8, #0
     mov     r9, #0
     mov     r10, #0
@@ -285,7 +260,7 @@ optional!(
     bne     .Lgroup
     add     sp, sp, #12
     pop     {{r10-r12, lr}}
-    pop     {{pc}}
+    ldr     pc, [sp, #RETURN]
 "#
 );
 
@@ -301,108 +276,132 @@ optional!(
 //
 // With 16 bits, r12, r10, lr and r11 are the rows' sums from the start. For 4 bits see below.
 //
-// Stack: what x's product starts with (the vector and six zeros, taken by one `ldm`), its end and its
-// entry; the vector h, its end and its entry; the pointers into rows and z; the saved registers; z_end.
+// Stack: what x's product starts with (the vector and six zeros, taken by one `ldm`); h's end, return,
+// entry and start; the pointers into rows and z; x's entry, end and return; the saved registers; ends
+// of z. While h's product is computed, eight words lie on top, so that its end and return are where
+// x's were.
 global_asm!(
     concat!(".cpu ", env!("KERNEL_CPU")),
     r#"
     .equ ZEROS, 4
-    .equ END, 28
-    .equ ENTRY, 32
-    .equ H, 36
-    .equ H_END, H + 4
-    .equ H_ENTRY, H + 8
-    .equ ROWS, 48
-    .equ Z, 52
-    .equ FRAME, 56
-    .equ Z_END, FRAME + 36
+    .equ H_ENTRY, 36
+    .equ H, 40
+    .equ ROWS, 44
+    .equ Z, 48
+    .equ ENTRY, 52
+    .equ END, 28 + 32
+    .equ RETURN, 32 + 32
+    .equ FRAME, 68
+    .equ BOTH, FRAME + 36
+    .equ Z_END, BOTH + 4
 
-    .macro  function name
-    .section .text.\name, "ax"
+    @ Starts a block.
+    .macro  block
+    ldm     sp, {{r0, r8-r12, lr}}
+    ldr     pc, [sp, #ENTRY]
+    .endm
+
+    @ The tiles of a product. The code behind them makes sums of the accumulators and returns.
+    .macro  tiles name, tile
     .global \name
-    .type   \name, %function
-    .thumb_func
-    .balign 4
+.Lround_\name:
+    .rept   {unrolled}
+    \tile
+    .endr
 \name:
+    ldr     r2, [sp, #END]
+    cmp     r0, r2
+    bne     .Lround_\name
     .endm
 
-    .macro  enter name
-    push    {{r4-r11, lr}}
-    push    {{r0, r2}}
-    ldm     r3!, {{r4-r6}}
-    push    {{r4-r6}}
-    adr     r5, .Lzeros_\name
-    ldm     r5, {{r5-r10}}
-    ldm     r3, {{r4, r11, r12}}
-    push    {{r4-r12}}
-    .endm
-
-    @ z so far and the multipliers wait on the stack.
-    .macro  scale_x
-    ldr     r0, [sp, #ROWS]
-    ldm     r0!, {{r2-r9}}
-    str     r0, [sp, #ROWS]
+    @ Adds the product of x to the biases; multipliers are in between.
+    .macro  add_x
     smlawb  r2, r12, r3, r2
     smlawb  r4, r10, r5, r4
     smlawb  r6, lr, r7, r6
     smlawb  r8, r11, r9, r8
-    push    {{r2-r9}}
     .endm
 
-    @ Ends a block: goes on if z has room for another.
-    .macro  scale_h name
+    .macro  store
+    ldr     r3, [sp, #Z]
+    stm     r3!, {{r2, r4, r6, r8}}
+    str     r3, [sp, #Z]
+    .endm
+
+    .section .text.gatelet_affine_dsp, "ax"
+    .global gatelet_affine_dsp, gatelet_x_dsp, gatelet_h_dsp, gatelet_none_dsp
+    .type   gatelet_affine_dsp, %function
+    .thumb_func
+    .balign 4
+gatelet_affine_dsp:
+    push    {{r4-r11, lr}}
+    ldm     r3!, {{r4-r7}}
+    push    {{r4-r7}}
+    push    {{r0, r2}}
+    ldm     r3, {{r6, r7, r12, lr}}
+    push    {{r6, r7}}
+    adr     r6, .Lzeros
+    ldm     r6, {{r6-r11}}
+    push    {{r5-r12, lr}}
+    block
+    .balign 4
+.Lzeros:
+    .space  24
+
+    .thumb_func
+gatelet_x_dsp:
+    ldr     r0, [sp, #ROWS]
+    ldm     r0!, {{r2-r9}}
+    add_x
+.Lthen_h:
+    str     r0, [sp, #ROWS]
+    push    {{r2-r9}}
+    add     r2, sp, #32 + ZEROS
+    ldm     r2, {{r8-r12, lr}}
+    ldr     r0, [sp, #32 + H]
+    ldr     pc, [sp, #32 + H_ENTRY]
+
+    @ The product of x alone, h's rows come next.
+    .balign 4
+.Lx_apart:
+    ldr     r0, [sp, #ROWS]
+    ldm     r0!, {{r2-r9}}
+    add_x
+    store
+    ldm     r0!, {{r2-r9}}
+    b       .Lthen_h
+
+    .thumb_func
+gatelet_h_dsp:
     pop     {{r2-r9}}
     smlawt  r2, r12, r3, r2
     smlawt  r4, r10, r5, r4
     smlawt  r6, lr, r7, r6
     smlawt  r8, r11, r9, r8
-    ldr     r0, [sp, #Z]
-    stm     r0!, {{r2, r4, r6, r8}}
-    str     r0, [sp, #Z]
+.Lstore:
+    store
+    ldr     r2, [sp, #BOTH]
+    cmp     r3, r2
+    beq     .Lboth
+    block
+
+gatelet_none_dsp:
+    pop     {{r2-r9}}
+    b       .Lstore
+
+    @ Goes on, once, if there is a block whose products stay apart.
+.Lboth:
     ldr     r2, [sp, #Z_END]
-    cmp     r0, r2
-    bne     .Lblock_\name
+    cmp     r3, r2
+    beq     .Lend
+    str     r2, [sp, #BOTH]
+    adr     r2, .Lx_apart
+    adds    r2, #1
+    str     r2, [sp, #RETURN]
+    block
+.Lend:
     add     sp, sp, #FRAME
     pop     {{r4-r11, pc}}
-    .balign 4
-.Lzeros_\name:
-    .space  24
-    .endm
-
-    @ Tiles and what makes sums of the accumulators behind them.
-    .macro  affine name, tile, sums
-    .global \name\()_x, \name\()_h
-    function \name
-    enter   \name
-.Lblock_\name:
-    ldm     sp, {{r0, r8-r12, lr}}
-    ldr     pc, [sp, #ENTRY]
-.Lx_\name:
-    .rept   {x_unrolled}
-    \tile
-    .endr
-\name\()_x:
-    ldr     r2, [sp, #END]
-    cmp     r0, r2
-    bne     .Lx_\name
-    \sums
-    scale_x
-
-    add     r2, sp, #32 + ZEROS
-    ldm     r2, {{r8-r12, lr}}
-    ldr     r0, [sp, #32 + H]
-    ldr     pc, [sp, #32 + H_ENTRY]
-.Lh_\name:
-    .rept   {h_unrolled}
-    \tile
-    .endr
-\name\()_h:
-    ldr     r2, [sp, #32 + H_END]
-    cmp     r0, r2
-    bne     .Lh_\name
-    \sums
-    scale_h \name
-    .endm
 
     .macro  int8_tile
     ldm.w   r1!, {{r2-r5}}
@@ -421,19 +420,16 @@ global_asm!(
     smlad   lr, r5, r7, lr
     .endm
 
-    .macro  int8_sums
+    tiles   gatelet_int8_dsp, int8_tile
     lsr     r10, r10, #8
     lsr     r11, r11, #8
     add     r10, r10, r8, lsl #24
     add     r11, r11, r9, lsl #24
     sub     r10, r10, r12, asr #8
     sub     r11, r11, lr, asr #8
-    .endm
-
-    affine  gatelet_int8_dsp, int8_tile, int8_sums
+    ldr     pc, [sp, #RETURN]
 "#,
     int16!(),
     int4!(),
-    x_unrolled = const X_UNROLLED,
-    h_unrolled = const H_UNROLLED,
+    unrolled = const UNROLLED,
 );

@@ -72,24 +72,36 @@ impl<'v> Plan<'v> {
         Some(Self([Product::new(x, x_labels), Product::new(h, h_labels)], PhantomData))
     }
 
-    /// [`Blocks::next`](super::Blocks::next); `rows` and `z` have the same length, from 1 on.
+    /// [`Blocks::next`](super::Blocks::next), or [`next_apart`](super::Blocks::next_apart); `rows` and
+    /// `z` have the same length, and there is at least one block with both products.
     #[inline(always)]
-    pub(super) fn affine(&self, rows: &[[Row; 4]], weights: &[u8], z: &mut [[i32; 4]]) {
+    pub(super) fn affine(
+        &self,
+        rows: &[[Row; 4]],
+        weights: &[u8],
+        z: &mut [[i32; 4]],
+        apart: bool,
+    ) {
         let z = z.as_mut_ptr_range();
+        let both = z.end.wrapping_sub(if apart { 2 } else { 0 });
         // SAFETY: the kernel reads as many blocks of records as `z` has, their weights and both
         // vectors, which `'v` keeps alive, and writes all of `z`.
-        unsafe { gatelet_affine_helium(rows.as_ptr(), weights.as_ptr(), z.start, &self.0, z.end) }
+        unsafe {
+            gatelet_affine_helium(rows.as_ptr(), weights.as_ptr(), z.start, &self.0, both, z.end);
+        }
     }
 }
 
 unsafe extern "C" {
-    /// Pre-activations of the blocks from `z` to `z_end`, at least one.
+    /// Pre-activations of the blocks from `z` to `both`, at least one, and of one whose products stay
+    /// apart if `end` lies behind.
     fn gatelet_affine_helium(
         rows: *const [Row; 4],
         weights: *const u8,
         z: *mut [i32; 4],
         plan: *const [Product; 2],
-        z_end: *mut [i32; 4],
+        both: *mut [i32; 4],
+        end: *mut [i32; 4],
     );
     static gatelet_affine_helium_x: u8;
     static gatelet_affine_helium_x_last: u8;
@@ -100,8 +112,9 @@ unsafe extern "C" {
 }
 
 // Registers: r0, r2, r4, r6 sums of rows 0 to 3 (`vmlava` wants even ones); r1 weights; r3 vector;
-// r5, r7 what the products of x and h start with; r8 records; r9 z; r10 its end; lr rounds; q2, q3
-// biases and multipliers, and z as it grows.
+// r5, r7 what the products of x and h start with; r8 records; r9 z; r10 where its blocks with both
+// products end; r11 code behind the product of x; lr rounds; q2, q3 biases and multipliers, and z as it
+// grows.
 global_asm!(
     concat!(".cpu ", env!("KERNEL_CPU")),
     r#"
@@ -148,12 +161,13 @@ gatelet_affine_helium_\name\()_done:
     .thumb_func
     .balign 4
 gatelet_affine_helium:
-    push    {{r4-r10, lr}}
+    push    {{r4-r12, lr}}
     mov     r8, r0
     mov     r9, r2
     mov     r5, r3
     add     r7, r3, #32
-    ldr     r10, [sp, #32]
+    ldr     r10, [sp, #40]
+    adr     r11, .Lh + 1
 
 .Lblock:
     product r5, x
@@ -162,7 +176,16 @@ gatelet_affine_helium:
     vshl.i32 q1, q3, #16
     vmulh.s32 q0, q0, q1
     vadd.i32 q2, q2, q0
+    bx      r11
 
+    @ The product of x alone, h's rows come next.
+    .balign 4
+.Lapart:
+    vstrw.32 q2, [r9], #16
+    vld20.32 {{q2, q3}}, [r8]
+    vld21.32 {{q2, q3}}, [r8]!
+    .balign 4
+.Lh:
     product r7, h
     vmvn.i32 q1, #0xffff
     vand    q1, q1, q3
@@ -171,7 +194,12 @@ gatelet_affine_helium:
     vstrw.32 q2, [r9], #16
     cmp     r9, r10
     bne     .Lblock
-    pop     {{r4-r10, pc}}
+    @ Goes on, once, if there is a block whose products stay apart.
+    adr     r11, .Lapart + 1
+    ldr     r10, [sp, #44]
+    cmp     r9, r10
+    bne     .Lblock
+    pop     {{r4-r12, pc}}
 
     .global gatelet_affine_helium_x, gatelet_affine_helium_x_last, gatelet_affine_helium_x_done
     .global gatelet_affine_helium_h, gatelet_affine_helium_h_last, gatelet_affine_helium_h_done

@@ -116,13 +116,13 @@ impl<'v> Vectors<'v> {
         self.block_bytes
     }
 
-    /// `rows`, `weights` and `z` are of the same blocks, at least one.
+    /// `rows`, `weights` and `z` are of the same blocks, at least one with both products.
     #[inline(always)]
-    fn affine(&self, rows: &[[Row; 4]], weights: &[u8], z: &mut [[i32; 4]]) {
+    fn affine(&self, rows: &[[Row; 4]], weights: &[u8], z: &mut [[i32; 4]], apart: bool) {
         match &self.plan {
             #[cfg(any(kernel = "armv6m", kernel = "armv7m", kernel = "dsp", kernel = "helium"))]
-            Plan::Prepared(plan) => plan.affine(rows, weights, z),
-            Plan::Plain(tiles, x, h) => plain(*tiles, rows, weights, x, h, z),
+            Plan::Prepared(plan) => plan.affine(rows, weights, z, apart),
+            Plan::Plain(tiles, x, h) => plain(*tiles, rows, weights, x, h, z, apart),
         }
     }
 }
@@ -144,9 +144,10 @@ fn plain(
     x: &[i16],
     h: &[i16],
     z: &mut [[i32; 4]],
+    apart: bool,
 ) {
     if cfg!(portable) {
-        selected::affine(tiles, rows, weights, x, h, z);
+        selected::affine(tiles, rows, weights, x, h, z, apart);
     } else {
         // The reader refused what the selected kernel does not take.
         missing(z);
@@ -176,16 +177,29 @@ impl<'a> Blocks<'a> {
     /// the reader made sure that none is.
     #[inline(always)]
     pub fn next(&mut self, v: &Vectors<'_>, z: &mut [[i32; 4]]) {
+        self.take(z.len(), v, z, false);
+    }
+
+    /// As [`next`](Self::next), but the last two of `z`, whose rows have records of their own, share
+    /// one block of weights: the first is its product with `x` alone, the second that with `h`. There
+    /// is at least one block before them.
+    #[inline(always)]
+    pub fn next_apart(&mut self, v: &Vectors<'_>, z: &mut [[i32; 4]]) {
+        self.take(z.len().saturating_sub(1), v, z, true);
+    }
+
+    /// `z` of as many blocks of weights.
+    #[inline(always)]
+    fn take(&mut self, blocks: usize, v: &Vectors<'_>, z: &mut [[i32; 4]], apart: bool) {
         let rows = self.rows.split_at_checked(z.len());
-        let weights = self.weights.split_at_checked(z.len() * v.block_bytes);
+        let weights = self.weights.split_at_checked(blocks * v.block_bytes);
         let (Some((rows, more_rows)), Some((weights, more_weights))) = (rows, weights) else {
             return missing(z);
         };
         (self.rows, self.weights) = (more_rows, more_weights);
-        if z.is_empty() {
-            return;
+        if blocks > apart as usize {
+            v.affine(rows, weights, z, apart);
         }
-        v.affine(rows, weights, z);
     }
 }
 

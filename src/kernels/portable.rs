@@ -15,7 +15,7 @@ pub(crate) const fn sign_mask(value: i32) -> i32 {
     value >> 31
 }
 
-/// The products of blocks of four rows, for every packing.
+/// The products of blocks of four rows, for every packing; `apart` if those of the last are.
 pub fn affine(
     tiles: Tiles,
     rows: &[[Row; 4]],
@@ -23,14 +23,17 @@ pub fn affine(
     x: &[i16],
     h: &[i16],
     z: &mut [[i32; 4]],
+    apart: bool,
 ) {
     let mut next = |v: &[i16]| {
         let (own, rest) = weights.split_at(tiles.bytes(v.len()).min(weights.len()));
         weights = rest;
         product4(tiles, own, v)
     };
-    for (z, rows) in z.iter_mut().zip(rows) {
-        let (x, h) = (next(x), next(h));
+    let both = if apart { z.len().saturating_sub(2) } else { z.len() };
+    for (block, (z, rows)) in z.iter_mut().zip(rows).enumerate() {
+        let x = if block <= both { next(x) } else { [0; 4] };
+        let h = if block != both { next(h) } else { [0; 4] };
         for (r, row) in rows.iter().enumerate() {
             let [b0, b1, b2, b3, x0, x1, h0, h1] = *row;
             z[r] = i32::from_le_bytes([b0, b1, b2, b3])

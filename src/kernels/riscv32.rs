@@ -35,39 +35,43 @@ pub(super) fn affine(
     x: &[i16],
     h: &[i16],
     z: &mut [[i32; 4]],
+    apart: bool,
 ) {
     if tiles != Tiles::Int8Plain {
-        return portable::affine(tiles, rows, weights, x, h, z);
+        return portable::affine(tiles, rows, weights, x, h, z, apart);
     }
     let (x, h) = (x.as_ptr_range(), h.as_ptr_range());
+    let (weights, rows) = (weights.as_ptr(), rows.as_ptr());
     let z = z.as_mut_ptr_range();
+    let both = z.end.wrapping_sub(if apart { 2 } else { 0 });
     // SAFETY: the kernel reads as many blocks of records as `z` has, their weights and both vectors,
     // and writes all of `z`.
-    unsafe {
-        blocks(weights.as_ptr(), rows.as_ptr(), z.start, z.end, x.start, x.end, h.start, h.end)
-    }
+    unsafe { blocks(weights, rows, z.start, both, x.start, x.end, h.start, h.end, z.end) }
 }
 
-/// Pre-activations of the blocks from `z` to `z_end`, at least one.
+/// Pre-activations of the blocks from `z` to `both`, and of one whose products stay apart if `end`
+/// lies behind.
 ///
 /// ```text
 /// a0      weights of a block       s0-s3   sums of its rows
 /// s8      weights of the next      s4-s7   sums of the next block's rows
-/// a1-a3   rows, z, z_end           t0      an activation
+/// a1-a3   rows, z, both            t0      an activation
 /// a4, a5  x and its end            t1-t4   weights
 /// a6, a7  h and its end            t5, t6  vector of a product and its end
 /// s9      bytes of a block         ra      return of a product
 /// ```
 #[unsafe(naked)]
+#[allow(clippy::too_many_arguments)]
 unsafe extern "C" fn blocks(
     weights: *const u8,
     rows: *const [Row; 4],
     z: *mut [i32; 4],
-    z_end: *mut [i32; 4],
+    both: *mut [i32; 4],
     x: *const i16,
     x_end: *const i16,
     h: *const i16,
     h_end: *const i16,
+    end: *mut [i32; 4],
 ) {
     naked_asm!(
         r#"
@@ -140,6 +144,12 @@ unsafe extern "C" fn blocks(
     li      \sum, 0
     .endm
 
+    # Row \row: z = bias
+    .macro  bias sum, row
+    lw      t0, 8 * \row(a1)
+    sw      t0, 4 * \row(a2)
+    .endm
+
     .macro  rows4 do
     \do     s0, 0
     \do     s1, 1
@@ -201,7 +211,22 @@ unsafe extern "C" fn blocks(
     bgtz    t0, 4b
     bltz    t0, 6f
     pass    rows4, 8f, 1
-6:  saved   lw
+6:  lw      t0, 48(sp)
+    beq     a2, t0, 9f
+
+    mv      t5, a4
+    mv      t6, a5
+    jal     8f
+    rows4   input
+    addi    a1, a1, 32
+    addi    a2, a2, 16
+    rows4   bias
+    mv      t5, a6
+    mv      t6, a7
+    jal     8f
+    rows4   hidden
+
+9:  saved   lw
     addi    sp, sp, 48
     ret
 

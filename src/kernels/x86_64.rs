@@ -5,6 +5,7 @@
 //! once for all blocks of a call. The packings made for other cores differ in how a tile becomes that.
 
 use core::arch::x86_64::*;
+use core::slice::{from_mut, from_ref};
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use bytemuck::must_cast;
@@ -47,7 +48,11 @@ pub(super) fn affine(
     x: &[i16],
     h: &[i16],
     z: &mut [[i32; 4]],
+    apart: bool,
 ) {
+    if apart {
+        return affine_apart(tiles, rows, weights, x, h, z);
+    }
     macro_rules! blocks {
         ($tiles:ident, $n:literal) => {
             if let (Some(rows), Some(z)) = (rows.as_array::<$n>(), z.as_mut_array()) {
@@ -73,7 +78,33 @@ pub(super) fn affine(
             Tiles::Int4 => {}
         }
     }
-    portable::affine(tiles, rows, weights, x, h, z)
+    portable::affine(tiles, rows, weights, x, h, z, false)
+}
+
+/// The products of the last block as blocks of their own, which have one vector.
+#[inline(never)]
+fn affine_apart(
+    tiles: Tiles,
+    rows: &[[Row; 4]],
+    weights: &[u8],
+    x: &[i16],
+    h: &[i16],
+    z: &mut [[i32; 4]],
+) {
+    let (of_x, of_h) = (tiles.bytes(x.len()), tiles.bytes(h.len()));
+    let Some((rows, [rows_x, rows_h])) = rows.split_last_chunk() else { return };
+    let Some((z, [z_x, z_h])) = z.split_last_chunk_mut() else { return };
+    let Some((weights, last)) = weights.split_at_checked(rows.len() * (of_x + of_h)) else {
+        return;
+    };
+    let (last_x, last_h) = last.split_at(of_x.min(last.len()));
+    for (rows, weights, x, h, z) in [
+        (rows, weights, x, h, z),
+        (from_ref(rows_x), last_x, x, &[], from_mut(z_x)),
+        (from_ref(rows_h), last_h, &[], h, from_mut(z_h)),
+    ] {
+        affine(tiles, rows, weights, x, h, z, false);
+    }
 }
 
 #[inline(always)]

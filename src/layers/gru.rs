@@ -19,16 +19,10 @@ use crate::kernels;
 pub(super) fn step_after(layer: &Layer<'_>, x: &[i16], state: &mut [u32], scratch: &mut [u32]) {
     let (memory, h) = split_state(state, layer.units);
     let h_new: &mut [i16] = bytemuck::cast_slice_mut(scratch);
-    let mut blocks = layer.blocks();
-    // Not a tuple: its parts would be on the stack twice.
-    let both = layer.vectors(x, h);
-    let of_x = layer.vectors(x, &[]);
-    let of_h = layer.vectors(&[], h);
+    let (mut blocks, v) = (layer.blocks(), layer.vectors(x, h));
     let mut z: [[i32; BLOCK]; 4] = Zeroable::zeroed();
     for (m, h_new) in memory.as_chunks_mut::<4>().0.iter_mut().zip(h_new.as_chunks_mut::<4>().0) {
-        blocks.next(&both, &mut z[..2]);
-        blocks.next(&of_x, &mut z[2..3]);
-        blocks.next(&of_h, &mut z[3..]);
+        blocks.next_apart(&v, &mut z);
         kernels::gru_after(&z, m, h_new);
     }
     commit(h, h_new);

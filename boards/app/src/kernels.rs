@@ -103,12 +103,22 @@ impl Data {
         let rows = self.rows.first_chunk::<N>().expect("four blocks");
         let (x, h) = (&self.x[..x], &self.h[..h]);
         let vectors = Vectors::new(tiles, x, h);
-        let weights = &self.weights[..N * vectors.block_bytes()];
-        let mut z = [[0; 4]; N];
-        let mut expected = z;
-        Blocks::new(rows, weights).next(&vectors, &mut z);
-        portable::affine(tiles, rows, weights, x, h, &mut expected);
-        assert_eq!(z, expected, "{N} blocks of {tiles:?}, {} + {} columns", x.len(), h.len());
+        for apart in [false, true] {
+            if apart && N < 3 {
+                continue;
+            }
+            let weights = &self.weights[..(N - apart as usize) * vectors.block_bytes()];
+            let (mut z, mut expected) = ([[0; 4]; N], [[0; 4]; N]);
+            let mut blocks = Blocks::new(rows, weights);
+            if apart {
+                blocks.next_apart(&vectors, &mut z);
+            } else {
+                blocks.next(&vectors, &mut z);
+            }
+            portable::affine(tiles, rows, weights, x, h, &mut expected, apart);
+            let (x, h) = (x.len(), h.len());
+            assert_eq!(z, expected, "{N} blocks of {tiles:?}, {x} + {h} columns, apart: {apart}");
+        }
     }
 
     fn compare_cells(&mut self) {
