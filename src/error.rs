@@ -49,6 +49,19 @@ pub enum Error {
         /// The feature that would provide it.
         feature: &'static str,
     },
+    /// The blob carries no signature where one is asked for.
+    Unsigned,
+    /// The signature is not of these bytes by this key: the wrong key, or an altered blob.
+    Signature,
+    /// The public key is no point of the curve.
+    Key,
+    /// The blob is signed, but of an older version than is taken.
+    Downgrade {
+        /// The oldest version that is taken.
+        least: u32,
+        /// The blob's version.
+        found: u32,
+    },
     /// The caller's buffer is too small.
     Memory {
         /// Words (`u32`) the model needs.
@@ -82,6 +95,10 @@ impl Error {
             Self::Alignment => "the blob is not aligned to 16 bytes",
             Self::Header { field } | Self::Layer { field, .. } => field,
             Self::Feature { feature, .. } => feature,
+            Self::Unsigned => "the blob is not signed",
+            Self::Signature => "the signature is not of this blob by this key",
+            Self::Key => "not a public key",
+            Self::Downgrade { .. } => "an older version than is taken",
             Self::Memory { .. } | Self::Shape { .. } => "wrong size",
             Self::State { .. } => "not a recurrent layer",
         }
@@ -112,6 +129,14 @@ impl fmt::Display for Error {
                 f,
                 "layer {layer} needs the Cargo feature `{feature}` of gatelet"
             ),
+            Self::Unsigned => f.write_str("blob is not signed: sign it with `gatelet sign`"),
+            Self::Signature => f.write_str(
+                "signature is not of this blob by this key: the key is another, or the blob was altered",
+            ),
+            Self::Key => f.write_str("public key is not one of Ed25519"),
+            Self::Downgrade { least, found } => {
+                write!(f, "blob is of version {found}, older than {least}: a downgrade")
+            }
             Self::Memory { needed, given } => {
                 write!(f, "the model needs a buffer of {needed} words, {given} were given")
             }

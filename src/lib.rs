@@ -41,6 +41,7 @@
 //! - `rnn`, `lstm`, `gru`, `embedding`, `int16`, `int4`, `packings` (all on by default): the layers, the weights
 //!   other than int8, and blobs packed for another core. Left out, they take no flash, and a blob
 //!   that needs one is refused by name.
+//! - `sign`: `Model::from_signed_bytes`, which takes only models that the owner of a key signed.
 //! - `defmt`: `defmt::Format` on the public types.
 #![no_std]
 

@@ -58,6 +58,27 @@ impl<'a> Model<'a> {
         }
     }
 
+    /// Reads a blob as [`from_bytes`](Self::from_bytes) does, and takes it only if the owner of
+    /// `public_key` signed it, as `least_version` or a later version.
+    ///
+    /// The key is an Ed25519 public key, as `gatelet keygen` writes it: `include_bytes!` makes it part
+    /// of the firmware.
+    ///
+    /// # Errors
+    /// Those of [`from_bytes`](Self::from_bytes); [`Error::Unsigned`], [`Error::Signature`],
+    /// [`Error::Downgrade`]; [`Error::Key`] if the key is none.
+    #[cfg(feature = "sign")]
+    pub fn from_signed_bytes(
+        bytes: &'a [u8],
+        public_key: &[u8; 32],
+        least_version: u32,
+    ) -> Result<Self, Error> {
+        let model = Self::from_bytes(bytes)?;
+        let signature = model.blob.signature().ok_or(Error::Unsigned)?;
+        signature.verify(public_key, least_version)?;
+        Ok(model)
+    }
+
     const fn new(blob: Blob<'a>) -> Self {
         let mut model = Self { blob, inputs: 0, outputs: 0, body: 0, scratch_words: 0 };
         let mut index = 0;
@@ -138,6 +159,15 @@ impl<'a> Model<'a> {
     /// Provenance as the tool wrote it: lines of `key: value`.
     pub fn metadata(&self) -> &'a str {
         self.blob.text(header::METADATA).unwrap_or("")
+    }
+
+    /// The version that the blob was signed as; `None` if it is not signed. Only
+    /// `from_signed_bytes` (feature `sign`) verifies it.
+    pub const fn version(&self) -> Option<u32> {
+        match self.blob.signature() {
+            Some(signature) => Some(signature.version),
+            None => None,
+        }
     }
 
     /// Turns measurements into the model's input: `round_ties_even((x − mean) / step)`, saturated

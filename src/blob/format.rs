@@ -61,8 +61,13 @@ pub mod extra {
     pub const BYTES: usize = 8;
     /// What the outputs mean: mean `f32` and step `f32` of each.
     pub const OUTPUTS: u32 = 4;
+    /// Signature: version `u32`, then Ed25519 (RFC 8032) over all bytes of the blob before it. The
+    /// last section.
+    pub const SIGNATURE: u32 = 7;
+    /// Bytes of a signature section behind its length.
+    pub const SIGNATURE_BYTES: usize = 68;
     /// All of them.
-    pub const KINDS: [u32; 1] = [OUTPUTS];
+    pub const KINDS: [u32; 2] = [OUTPUTS, SIGNATURE];
 }
 
 /// Offsets in a record of the layer table.

@@ -3,6 +3,7 @@
 //! [`format`] names every offset; `FORMAT.md` beside this file is the byte-exact specification.
 
 pub mod format;
+mod signature;
 
 use crate::error::Error;
 use crate::kernels::{Row, Tiles};
@@ -198,7 +199,7 @@ impl<'a> Blob<'a> {
                 return Err(Error::Header { field: "outputs" });
             }
         }
-        Ok(())
+        self.check_signature()
     }
 
     /// Units of the last layer.
@@ -304,12 +305,20 @@ impl<'a> Blob<'a> {
 
     /// The further section of a kind (of [`extra::KINDS`]), if the blob has one.
     pub(crate) const fn extra(&self, kind: u32) -> Option<&'a [u8]> {
+        match self.extra_at(kind) {
+            Some(at) => self.sized(at),
+            None => None,
+        }
+    }
+
+    /// Where that section starts.
+    const fn extra_at(&self, kind: u32) -> Option<usize> {
         let Some(directory) = self.directory() else { return None };
         let mut entry = 0;
         while entry < directory.len() {
             let (found, at) = kind_and_offset(&directory[entry]);
             if found == kind {
-                return self.sized(at);
+                return Some(at);
             }
             entry += 1;
         }

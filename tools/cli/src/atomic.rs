@@ -16,13 +16,8 @@ pub fn write(
     path: &Path,
     fill: impl FnOnce(&mut BufWriter<&mut File>) -> Result<()>,
 ) -> Result<()> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
     let in_context = || format!("cannot write {}", path.display());
-    // In the same folder, since a rename is atomic only inside a file system.
-    let mut file = new_file(folder).with_context(in_context)?;
+    let mut file = new_file(folder(path), ORDINARY).with_context(in_context)?;
     let mut writer = BufWriter::new(file.as_file_mut());
     fill(&mut writer)?;
     writer.flush().with_context(in_context)?;
@@ -41,6 +36,18 @@ pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
+/// Writes `bytes` to a new file with permissions `mode`.
+///
+/// # Errors
+/// If there is a file of that name. Those of the file system, naming `path`.
+pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let in_context = || format!("cannot write {}", path.display());
+    let mut file = new_file(folder(path), mode).with_context(in_context)?;
+    file.write_all(bytes).with_context(in_context)?;
+    file.persist_noclobber(path).with_context(in_context)?;
+    Ok(())
+}
+
 /// Writes files of the given names and texts into `folder`, made if it does not exist. None appears
 /// before all are written; on any error a folder that was not there before is not left behind.
 ///
@@ -53,7 +60,7 @@ pub fn write_all(folder: &Path, files: &[(&str, &str)]) -> Result<()> {
     let write = || -> std::io::Result<()> {
         let mut written = Vec::new();
         for (name, text) in files {
-            let mut file = new_file(folder)?;
+            let mut file = new_file(folder, ORDINARY)?;
             file.write_all(text.as_bytes())?;
             written.push((name, file));
         }
@@ -70,12 +77,22 @@ pub fn write_all(folder: &Path, files: &[(&str, &str)]) -> Result<()> {
     result.with_context(in_context)
 }
 
-/// A temporary file with the permissions of an ordinary one.
-fn new_file(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+/// Where `path` is to appear: a rename is atomic only inside a file system.
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Permissions of an ordinary file, of which the user's mask takes some away.
+const ORDINARY: u32 = 0o666;
+
+fn new_file(folder: &Path, mode: u32) -> std::io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".gatelet-");
     #[cfg(unix)]
-    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
     #[cfg(unix)]
     builder.permissions(permissions);
     builder.tempfile_in(folder)

@@ -24,6 +24,7 @@ pub mod quantize;
 pub mod reference;
 pub mod report;
 pub mod scaler;
+pub mod sign;
 pub mod sqnr;
 pub mod target;
 pub mod terminal;

@@ -6,9 +6,12 @@ mod bench;
 mod device;
 mod eval;
 mod inspect;
+mod keygen;
 mod quantize;
 mod run;
 mod show;
+mod sign;
+mod verify;
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
@@ -18,6 +21,9 @@ pub(crate) enum Command {
     Eval(eval::Args),
     Device(device::Args),
     Bench(bench::Args),
+    Keygen(keygen::Args),
+    Sign(sign::Args),
+    Verify(verify::Args),
 }
 
 impl Command {
@@ -29,6 +35,9 @@ impl Command {
             Self::Eval(args) => eval::run(args),
             Self::Device(args) => device::run(args),
             Self::Bench(args) => bench::run(args),
+            Self::Keygen(args) => keygen::run(args),
+            Self::Sign(args) => sign::run(args),
+            Self::Verify(args) => verify::run(args),
         }
     }
 }
