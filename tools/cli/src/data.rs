@@ -9,6 +9,7 @@
 //! | | `float [N, ...]` | target values |
 //! | `lengths` | `int [N]` | steps of each sequence that count, 1 to T; all T without it |
 
+use std::io::{Read, Seek};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -162,17 +163,24 @@ impl Dataset {
     /// this module says; the message names the array, what was expected and
     /// what was found.
     pub fn read(path: &Path) -> Result<Self> {
-        let mut npz = Npz::open(path)?;
+        Self::from_npz(&mut Npz::open(path)?)
+    }
+
+    /// Reads an open archive, as [`read`](Self::read) does.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn from_npz<R: Read + Seek>(npz: &mut Npz<R>) -> Result<Self> {
         let Some(x) = npz.array("x")? else {
             bail!(
                 "{} has no array `x` (it has: {}); save it with numpy.savez(file, x=...)",
-                path.display(),
+                npz.path().display(),
                 npz.names().join(", ")
             );
         };
         let y = npz.array("y")?;
         let lengths = npz.array("lengths")?;
-        let in_context = || format!("cannot use {}", path.display());
+        let in_context = || format!("cannot use {}", npz.path().display());
         let x = sequences(x, lengths).with_context(in_context)?;
         let y = y.map(|y| targets(y, &x)).transpose().with_context(in_context)?;
         Ok(Self { x, y })

@@ -5,7 +5,7 @@
 //! believed before the bytes are there.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -74,9 +74,9 @@ impl Array {
 }
 
 /// An open archive.
-pub struct Npz {
+pub struct Npz<R = BufReader<File>> {
     path: PathBuf,
-    archive: ZipArchive<BufReader<File>>,
+    archive: ZipArchive<R>,
 }
 
 impl Npz {
@@ -86,10 +86,25 @@ impl Npz {
     /// If it is missing or no zip archive.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-        let archive = ZipArchive::new(BufReader::new(file)).with_context(|| {
+        Self::new(path, BufReader::new(file))
+    }
+}
+
+impl<R: Read + Seek> Npz<R> {
+    /// The archive that `reader` holds, called `path` in messages.
+    ///
+    /// # Errors
+    /// If it is no zip archive.
+    pub fn new(path: &Path, reader: R) -> Result<Self> {
+        let archive = ZipArchive::new(reader).with_context(|| {
             format!("{} is not an .npz file; write it with numpy.savez", path.display())
         })?;
         Ok(Self { path: path.to_owned(), archive })
+    }
+
+    /// What messages call it.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Names of the arrays inside, sorted.

@@ -77,8 +77,27 @@ const MAX_PARAMETERS: usize = 16 << 20;
 /// does not represent exactly; the message names the layer and what would be
 /// accepted.
 pub fn import(path: &Path) -> Result<Graph> {
+    reader(path)?;
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let bytes = read_capped(file).with_context(|| format!("cannot import {}", path.display()))?;
+    from_bytes(path, bytes)
+}
+
+/// Reads a model from the bytes of a file, which need not be there: what a format keeps beside it is
+/// looked for beside `path`.
+///
+/// # Errors
+/// As [`import()`].
+pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Graph> {
+    reader(path)?(path, bytes).with_context(|| format!("cannot import {}", path.display()))
+}
+
+type Reader = fn(&Path, Vec<u8>) -> Result<Graph>;
+
+/// What reads a file of that name.
+fn reader(path: &Path) -> Result<Reader> {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-    let read: fn(&Path, Vec<u8>) -> Result<Graph> = match extension.to_ascii_lowercase().as_str() {
+    Ok(match extension.to_ascii_lowercase().as_str() {
         "keras" => |_, bytes| keras::from_archive(&bytes),
         "h5" | "hdf5" => |_, bytes| keras::from_h5(bytes),
         "onnx" => onnx::from_bytes,
@@ -87,11 +106,7 @@ pub fn import(path: &Path) -> Result<Graph> {
             "{} is no model gatelet reads; expected .onnx, .keras, .h5 or .safetensors",
             path.display()
         ),
-    };
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let in_context = || format!("cannot import {}", path.display());
-    let bytes = read_capped(file).with_context(in_context)?;
-    read(path, bytes).with_context(in_context)
+    })
 }
 
 /// Reads all of `reader`, or fails once it exceeds [`MAX_FILE`].
