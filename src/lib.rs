@@ -28,6 +28,8 @@
 //! - The kernels, matrix products and cells: portable Rust defines the answer, a file per
 //!   architecture gives the same bits faster: Armv6-M, Armv7-M, Armv7E-M and Armv8-M with DSP,
 //!   Armv8.1-M with Helium, RV32IM, x86-64. `build.rs` chooses by target and `target-cpu`.
+//! - [`audio`]: from microphone samples to the features of a network; [`decode`]: from outputs to
+//!   decisions.
 //! - [`activation`] and [`fixed`]: sigmoid, tanh and softmax in fixed point with their error bounds;
 //!   the number formats and the one rounding rule.
 //!
@@ -41,12 +43,18 @@
 //! - `rnn`, `lstm`, `gru`, `embedding`, `int16`, `int4`, `packings` (all on by default): the layers, the weights
 //!   other than int8, and blobs packed for another core. Left out, they take no flash, and a blob
 //!   that needs one is refused by name.
+//! - `audio` (on by default): from microphone samples to features and, with it, `trigger`: from
+//!   outputs to keyword events.
 //! - `sign`: `Model::from_signed_bytes`, which takes only models that the owner of a key signed.
 //! - `defmt`: `defmt::Format` on the public types.
 #![no_std]
 
 pub mod activation;
+#[cfg(feature = "audio")]
+pub mod audio;
 pub mod blob;
+#[cfg(feature = "trigger")]
+pub mod decode;
 mod embed;
 mod error;
 pub mod fixed;

@@ -3,6 +3,8 @@
 //! Memory of a stream, in words: the padded input, the scratch of the hungriest layer, then each
 //! layer's state in order. Input and scratch are rewritten at every step; the rest *is* the state.
 
+#[cfg(feature = "trigger")]
+use crate::blob::format::extra;
 use crate::blob::{Blob, format::header, mean_and_step};
 use crate::error::Error;
 use crate::fixed::{MEMORY_BITS, saturate_cell};
@@ -167,6 +169,27 @@ impl<'a> Model<'a> {
         match self.blob.signature() {
             Some(signature) => Some(signature.version),
             None => None,
+        }
+    }
+
+    /// Settings of the audio front-end, whose features are the model's input as they are; none if
+    /// the model does not hear.
+    #[cfg(feature = "audio")]
+    pub const fn audio(&self) -> Option<crate::audio::Settings<'a>> {
+        let Some(section) = self.blob.extra(extra::AUDIO) else { return None };
+        match crate::audio::Settings::from_bytes(section) {
+            Ok(settings) => Some(settings),
+            Err(_) => None,
+        }
+    }
+
+    /// Settings of the keyword trigger; none if the model spots no keywords.
+    #[cfg(feature = "trigger")]
+    pub const fn trigger(&self) -> Option<crate::decode::trigger::Settings<'a>> {
+        let Some(section) = self.blob.extra(extra::TRIGGER) else { return None };
+        match crate::decode::trigger::Settings::from_bytes(section) {
+            Ok(settings) => Some(settings),
+            Err(_) => None,
         }
     }
 

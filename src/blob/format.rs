@@ -59,6 +59,10 @@ pub mod flags {
 pub mod extra {
     /// Bytes of an entry of the directory: kind `u32`, offset `u32`. A count `u32` precedes them.
     pub const BYTES: usize = 8;
+    /// Settings of the audio front-end, see [`audio`](super::audio).
+    pub const AUDIO: u32 = 2;
+    /// Settings of the keyword trigger, see [`trigger`](super::trigger).
+    pub const TRIGGER: u32 = 3;
     /// What the outputs mean: mean `f32` and step `f32` of each.
     pub const OUTPUTS: u32 = 4;
     /// Signature: version `u32`, then Ed25519 (RFC 8032) over all bytes of the blob before it. The
@@ -67,7 +71,38 @@ pub mod extra {
     /// Bytes of a signature section behind its length.
     pub const SIGNATURE_BYTES: usize = 68;
     /// All of them.
-    pub const KINDS: [u32; 2] = [OUTPUTS, SIGNATURE];
+    pub const KINDS: [u32; 4] = [AUDIO, TRIGGER, OUTPUTS, SIGNATURE];
+}
+
+/// Offsets in the section [`extra::TRIGGER`], all fields `u16`.
+pub mod trigger {
+    #![allow(missing_docs)]
+    pub const WINDOW: usize = 0;
+    pub const REFRACTORY: usize = 2;
+    pub const HYSTERESIS: usize = 4;
+    /// One for each output.
+    pub const THRESHOLDS: usize = 6;
+    /// Longest window.
+    pub const MAX_WINDOW: usize = 128;
+}
+
+/// Offsets in the section [`extra::AUDIO`], all fields `u16` but the last.
+pub mod audio {
+    #![allow(missing_docs)]
+    pub const RATE: usize = 0;
+    pub const WINDOW: usize = 2;
+    pub const HOP: usize = 4;
+    pub const FFT: usize = 6;
+    pub const BANDS: usize = 8;
+    pub const COEFFICIENTS: usize = 10;
+    pub const PRE_EMPHASIS: usize = 12;
+    pub const ADAPTATION: usize = 14;
+    /// `u64`.
+    pub const FLOOR: usize = 16;
+    /// Window, edges, slopes, cosines.
+    pub const TABLES: usize = 24;
+    /// Most bands.
+    pub const MAX_BANDS: usize = 128;
 }
 
 /// Offsets in a record of the layer table.

@@ -199,6 +199,20 @@ impl<'a> Blob<'a> {
                 return Err(Error::Header { field: "outputs" });
             }
         }
+        #[cfg(feature = "audio")]
+        if let Some(section) = self.extra(extra::AUDIO) {
+            let settings = tri!(crate::audio::Settings::from_bytes(section));
+            if settings.features() != self.u16(header::BYTES + layer::INPUTS) as usize {
+                return Err(Error::Header { field: "audio" });
+            }
+        }
+        #[cfg(feature = "trigger")]
+        if let Some(section) = self.extra(extra::TRIGGER) {
+            let settings = tri!(crate::decode::trigger::Settings::from_bytes(section));
+            if settings.outputs() != self.outputs() {
+                return Err(Error::Header { field: "trigger" });
+            }
+        }
         self.check_signature()
     }
 

@@ -73,6 +73,9 @@ pub struct LayerStatistics {
 pub struct Statistics {
     /// Of every input feature.
     pub features: Vec<Feature>,
+    /// What a unit of every input is worth, where inputs are integers already: those of the audio
+    /// front-end.
+    pub input_step: Option<f32>,
     /// Of every layer.
     pub layers: Vec<LayerStatistics>,
     /// Some of the data, and what the float network made of them: what choices are measured on.
@@ -112,7 +115,7 @@ pub fn calibrate(graph: &Graph, x: &Sequences, progress: &ProgressBar) -> Statis
             reset_inputs: observed.resets.then(|| Moments::new(&observed.reset_inputs, len)),
         }
     });
-    Statistics { features, layers: layers.collect(), trial }
+    Statistics { features, input_step: None, layers: layers.collect(), trial }
 }
 
 fn features(x: &Sequences) -> Vec<Feature> {

@@ -5,6 +5,7 @@
 //! float64 what the integer engine should say.
 
 pub mod atomic;
+pub mod audio;
 pub mod bench;
 pub mod budget;
 pub mod calibrate;

@@ -1,27 +1,19 @@
 //! Free Spoken Digit Dataset: 3,000 recordings that lie beside the repository, in
 //! `../shared/data/fsdd`, and are never committed, nor are features made from them.
 //!
-//! The features are those of `tools/train/features.py`, where every constant is explained, so that
-//! the committed digit models can be tested without Python.
+//! The features are those that the committed digit models were trained on, `tools/train/features.py`,
+//! computed by the engine's own front-end: what the chip would hear.
 
-use std::f64::consts::PI;
+use std::f64::consts::LN_2;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use gatelet::audio;
+use gatelet_cli::audio::{Settings, frames};
 use gatelet_cli::data::{Dataset, Sequences, Targets};
 use gatelet_cli::npz::{self, Array, Npz, Values};
-use rustfft::FftPlanner;
-use rustfft::num_complex::Complex;
 
-const RATE: f64 = 8000.0;
-const WINDOW: usize = 200;
-const HOP: usize = 80;
-const FFT: usize = 256;
 const FRAMES: usize = 64;
-const BANDS: usize = 20;
-const LOW_HZ: f64 = 100.0;
-const HIGH_HZ: f64 = 4000.0;
-const FLOOR: f64 = 1e-5;
 /// Recordings of each digit and speaker that belong to the official test set.
 const TEST_INDEX: i64 = 5;
 /// Training recordings taken for calibration: every thirteenth, 208 in all.
@@ -54,13 +46,24 @@ impl Digits {
         };
         let (pcm, offsets) = (integers("pcm")?, integers("offsets")?);
         let (labels, index) = (integers("label")?, integers("index")?);
-        let front_end = FrontEnd::new();
+        let settings = settings();
+        let section = settings.section()?;
+        let front_end = audio::Settings::from_bytes(&section)?;
+        // Natural logarithms of the power itself.
+        let floor = settings.floor.ln();
+        let features = |k: usize| {
+            let mut pcm: Vec<i16> = pcm[offsets[k] as usize..offsets[k + 1] as usize]
+                .iter()
+                .map(|v| *v as i16)
+                .collect();
+            pcm.resize(front_end.window() + front_end.hop() * (FRAMES - 1), 0);
+            let step = f64::from(front_end.step()) * LN_2;
+            frames(front_end, &pcm).into_iter().map(move |v| (f64::from(v) * step + floor) as f32)
+        };
         let dataset = |chosen: Vec<usize>| -> Result<Dataset> {
-            let features = chosen.iter().flat_map(|&k| {
-                front_end.log_mel(&pcm[offsets[k] as usize..offsets[k + 1] as usize])
-            });
+            let values = chosen.iter().flat_map(|&k| features(k)).collect();
             let lengths = vec![FRAMES; chosen.len()];
-            let x = Sequences::new(features.collect(), FRAMES, BANDS, lengths)?;
+            let x = Sequences::new(values, FRAMES, front_end.features(), lengths)?;
             let y = chosen.iter().map(|&k| labels[k]).collect();
             Ok(Dataset { x, y: Some(Targets::Classes(y)) })
         };
@@ -79,7 +82,10 @@ impl Digits {
             .with_context(|| format!("cannot create {}", folder.display()))?;
         for (name, data) in [("calib.npz", &self.calibration), ("test.npz", &self.test)] {
             let x: Vec<f32> = (0..data.x.len()).flat_map(|k| data.x.sample(k).to_vec()).collect();
-            let x = Array { shape: vec![data.x.len(), FRAMES, BANDS], values: Values::F32(x) };
+            let x = Array {
+                shape: vec![data.x.len(), FRAMES, data.x.features()],
+                values: Values::F32(x),
+            };
             let Some(Targets::Classes(labels)) = &data.y else { continue };
             let y = Array { shape: vec![labels.len()], values: Values::I64(labels.clone()) };
             npz::write(&folder.join(name), &[("x", &x), ("y", &y)])?;
@@ -88,52 +94,7 @@ impl Digits {
     }
 }
 
-struct FrontEnd {
-    fft: std::sync::Arc<dyn rustfft::Fft<f64>>,
-    window: Vec<f64>,
-    /// Weights of each band's bins, `[BANDS][FFT / 2 + 1]`.
-    mel: Vec<Vec<f64>>,
-}
-
-impl FrontEnd {
-    fn new() -> Self {
-        let mel = |hz: f64| 2595.0 * (1.0 + hz / 700.0).log10();
-        let (low, high) = (mel(LOW_HZ), mel(HIGH_HZ));
-        let edge = |k: usize| {
-            let mel = low + (high - low) * k as f64 / (BANDS + 1) as f64;
-            700.0 * (10f64.powf(mel / 2595.0) - 1.0)
-        };
-        let triangle = |band: usize| {
-            let (left, peak, right) = (edge(band), edge(band + 1), edge(band + 2));
-            let weight = |bin: usize| {
-                let hz = bin as f64 * RATE / FFT as f64;
-                ((hz - left) / (peak - left)).min((right - hz) / (right - peak)).max(0.0)
-            };
-            (0..=FFT / 2).map(weight).collect()
-        };
-        let hann = |n: usize| 0.5 - 0.5 * (2.0 * PI * n as f64 / WINDOW as f64).cos();
-        Self {
-            fft: FftPlanner::new().plan_fft_forward(FFT),
-            window: (0..WINDOW).map(hann).collect(),
-            mel: (0..BANDS).map(triangle).collect(),
-        }
-    }
-
-    /// `[FRAMES][BANDS]` of a recording, cut or padded with zeros to that many frames.
-    fn log_mel(&self, pcm: &[i64]) -> Vec<f32> {
-        let sample = |n: usize| pcm.get(n).map_or(0.0, |v| *v as f64 / 32768.0);
-        let mut features = Vec::with_capacity(FRAMES * BANDS);
-        for frame in 0..FRAMES {
-            let mut spectrum = vec![Complex::default(); FFT];
-            for (n, w) in self.window.iter().enumerate() {
-                spectrum[n].re = w * sample(frame * HOP + n);
-            }
-            self.fft.process(&mut spectrum);
-            features.extend(self.mel.iter().map(|band| {
-                let power: f64 = band.iter().zip(&spectrum).map(|(w, x)| w * x.norm_sqr()).sum();
-                (power + FLOOR).ln() as f32
-            }));
-        }
-        features
-    }
+/// 25 ms of sound every 10 ms, 20 bands.
+fn settings() -> Settings {
+    Settings { window: 200, hop: 80, bands: 20, ..Settings::default() }
 }

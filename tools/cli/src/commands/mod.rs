@@ -5,8 +5,10 @@ use anyhow::Result;
 mod bench;
 mod device;
 mod eval;
+mod features;
 mod inspect;
 mod keygen;
+mod listen;
 mod quantize;
 mod run;
 mod show;
@@ -15,9 +17,11 @@ mod verify;
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
+    Features(features::Args),
     Quantize(quantize::Args),
     Inspect(inspect::Args),
     Run(run::Args),
+    Listen(listen::Args),
     Eval(eval::Args),
     Device(device::Args),
     Bench(bench::Args),
@@ -29,9 +33,11 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) fn run(&self) -> Result<()> {
         match self {
+            Self::Features(args) => features::run(args),
             Self::Quantize(args) => quantize::run(args),
             Self::Inspect(args) => inspect::run(args),
             Self::Run(args) => run::run(args),
+            Self::Listen(args) => listen::run(args),
             Self::Eval(args) => eval::run(args),
             Self::Device(args) => device::run(args),
             Self::Bench(args) => bench::run(args),

@@ -1,9 +1,12 @@
 //! `gatelet quantize`: trained weights in, blob out.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use gatelet::WeightType;
+use gatelet::blob::format::extra;
+use gatelet_cli::audio;
 use gatelet_cli::budget::{Found, search};
 use gatelet_cli::calibrate::calibrate;
 use gatelet_cli::data::{Dataset, Targets};
@@ -62,6 +65,12 @@ pub(crate) struct Args {
     /// Names of the outputs, one a line
     #[arg(long)]
     labels: Option<PathBuf>,
+    /// Settings of the audio front-end that made the features, a TOML file: the blob then hears
+    #[arg(long, value_name = "TOML")]
+    audio: Option<PathBuf>,
+    /// Settings of the keyword trigger, a TOML file
+    #[arg(long, value_name = "TOML", requires = "labels")]
+    trigger: Option<PathBuf>,
     /// The core to lay the weights out for; every blob runs on every core, only slower
     #[arg(long, default_value = "cortex-m4", value_parser = TARGETS)]
     target: String,
@@ -95,11 +104,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         None => Vec::new(),
     };
 
+    let extras = sections(args, &graph, &labels)?;
     let data = args.data.as_ref().map(|path| read_data(path, &graph)).transpose()?;
 
     let progress = terminal::progress("calibrating", calibration.x.len());
-    let seen = calibrate(&graph, &calibration.x, &progress);
+    let mut seen = calibrate(&graph, &calibration.x, &progress);
     progress.finish_and_clear();
+    if let Some(section) = extras.get(&extra::AUDIO) {
+        seen.input_step = Some(gatelet::audio::Settings::from_bytes(section)?.step());
+    }
     let packing = packing(&args.target);
     let weights = match args.weights.as_str() {
         "int16" => WeightType::Int16,
@@ -120,8 +133,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         None => quantize(&graph, &seen, weights)?,
     };
     let metadata = provenance(&args.model, &args.calib, &calibration.x)?;
-    let blob =
-        Blob::new(&pack(&quantized, packing, &Notes { labels, metadata, ..Notes::default() })?);
+    let blob = Blob::new(&pack(&quantized, packing, &Notes { labels, metadata, extras })?);
     // The engine's own reader has the last word before anything is written.
     let model = blob.model()?;
     let sqnr = Recording::new(&graph, calibration.x.spread(SHOWN)).layers(&model);
@@ -185,6 +197,29 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         println!("report: {}", folder.join("index.html").display());
     }
     Ok(())
+}
+
+/// Further sections of the blob: settings of front-end and trigger.
+fn sections(args: &Args, graph: &Graph, labels: &[String]) -> Result<BTreeMap<u32, Vec<u8>>> {
+    let mut sections = BTreeMap::new();
+    if let Some(path) = &args.audio {
+        let in_context = || format!("in {}", path.display());
+        let section = audio::Settings::read(path)?.section().with_context(in_context)?;
+        let features = gatelet::audio::Settings::from_bytes(&section)?.features();
+        ensure!(
+            features == graph.inputs(),
+            "the front-end of {} gives {features} features, but the model takes {}",
+            path.display(),
+            graph.inputs()
+        );
+        sections.insert(extra::AUDIO, section);
+    }
+    if let Some(path) = &args.trigger {
+        let in_context = || format!("in {}", path.display());
+        let section = audio::Trigger::read(path)?.section(labels).with_context(in_context)?;
+        sections.insert(extra::TRIGGER, section);
+    }
+    Ok(sections)
 }
 
 fn read_data(path: &Path, graph: &Graph) -> Result<Dataset> {

@@ -121,6 +121,10 @@ impl<'a> Quantizer<'a> {
         if matches!(graph.layers[0].op, Op::Embedding(_)) {
             return Ok(Self::with_normalization(graph, seen, vec![TOKEN]));
         }
+        if let Some(step) = seen.input_step {
+            let normalization = vec![(0.0, step); graph.inputs()];
+            return Ok(Self::with_normalization(graph, seen, normalization));
+        }
         let all: Vec<Range> = seen.features.iter().map(|feature| feature.all).collect();
         // A few wild values may cost all the others their precision, or be what the model is about.
         let common = seen.features.iter().any(Feature::is_wild).then(|| {

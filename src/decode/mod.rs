@@ -1,0 +1,5 @@
+//! From a network's outputs to decisions.
+
+pub mod trigger;
+
+pub use trigger::Trigger;

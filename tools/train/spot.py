@@ -1,0 +1,146 @@
+"""Spoken digits in running sound: an LSTM(64) that says at every frame which digit just ended, if any.
+
+    python spot.py train                     tests/data/spot/lstm.keras, from the official training set
+    python spot.py unheard                   accuracy on each speaker by a model of the five others
+
+Features are the chip's own: `gatelet features` with tests/data/spot/audio.toml makes them. A recording
+counts as recognized if the digit with the highest posterior, averaged over 0.12 s, is the right one.
+"""
+
+import argparse
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+
+import scenes
+from scenes import NONE
+from lstm import train
+from data import DATA, ROOT, SCRATCH
+
+SOURCE = ROOT.parent / "shared/data/fsdd/fsdd.npz"
+FOLDER = DATA / "spot"
+UNITS, BATCH, PEAK, SMOOTH = 64, 64, 4e-3, 6
+SPEAKERS = ["george", "jackson", "lucas", "nicolas", "theo", "yweweler"]
+GATELET = os.environ.get("GATELET", str(ROOT / "target/release/gatelet"))
+
+
+def features(recordings, extra=()):
+    """Features of int16 recordings: x [N, T, I], lengths [N]."""
+    SCRATCH.joinpath("spot").mkdir(parents=True, exist_ok=True)
+    source, result = SCRATCH / f"spot/pcm{os.getpid()}.npz", SCRATCH / f"spot/x{os.getpid()}.npz"
+    np.savez(source, pcm=np.concatenate(recordings), offsets=np.cumsum([0] + [len(r) for r in recordings]))
+    audio = ["--audio", str(FOLDER / "audio.toml"), *extra]
+    subprocess.run([GATELET, "features", str(source), "-o", str(result), *audio], check=True, stdout=subprocess.DEVNULL)
+    with np.load(result) as f:
+        x, lengths = f["x"], f["lengths"]
+    source.unlink(), result.unlink()
+    return x, lengths
+
+
+def settings():
+    """Window and hop of the front-end, in samples."""
+    import tomllib
+
+    toml = tomllib.loads((FOLDER / "audio.toml").read_text())
+    return toml["window"], toml["hop"]
+
+
+def training_set(count, speakers, official, rng, extra=()):
+    """`count` scenes: x [N, T, I], y [N, T], weight [N, T], speaker [N]."""
+    recordings, label, speaker, index = scenes.digits(SOURCE)
+    speech = scenes.prompts(["fr", "it", "ru"])
+    chosen = {s: np.flatnonzero((speaker == s) & ((index >= 5) | (not official))) for s in speakers}
+    who = [speakers[k % len(speakers)] for k in range(count)]
+    made = [scenes.scene(recordings, label, chosen[s], speech, rng) for s in who]
+    x, _ = features([pcm for pcm, _ in made], extra)
+    y, weight = zip(*(scenes.answers(words, x.shape[1], *settings()) for _, words in made))
+    return x, np.stack(y), np.stack(weight), np.array(who)
+
+
+def masked(x, rng):
+    """Some bands and moments silenced (SpecAugment, Park et al. 2019), and a little noise."""
+    x = x + rng.normal(0.0, 0.3, x.shape).astype(np.float32)
+    for sample in x:
+        for _ in range(2):
+            width, length = rng.integers(0, 5), rng.integers(0, 5)
+            band, moment = rng.integers(x.shape[2] - width), rng.integers(x.shape[1] - length)
+            sample[:, band : band + width] = 0.0
+            sample[moment : moment + length] = 0.0
+    return x
+
+
+def fit(x, y, weight, epochs, rng):
+    """The network of raw features: trained on standardized ones, which its first layer then undoes."""
+    mean, deviation = x.mean(axis=(0, 1), dtype=np.float64), x.std(axis=(0, 1), dtype=np.float64)
+
+    def change(batch):
+        return (masked(batch, rng) - mean) / deviation
+
+    net = train(x, y, weight, UNITS, NONE + 1, epochs, BATCH, PEAK, change, rng)
+    kernel, bias = (net.weights[k].astype(np.float64) for k in (0, 2))
+    kernel = kernel / deviation[:, None]
+    net.weights[0], net.weights[2] = kernel.astype(np.float32), (bias - mean @ kernel).astype(np.float32)
+    return net
+
+
+def save(net, path):
+    """As a Keras model."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import keras
+
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((None, len(net.weights[0]))),
+            layers.LSTM(UNITS, return_sequences=True, name="lstm"),
+            layers.Dense(NONE + 1, activation="softmax", name="dense"),
+        ]
+    )
+    model.set_weights(net.weights)
+    model.save(path)
+
+
+def recognized(net, chosen, extra=()):
+    """The digit that the network hears in each recording, which silence follows."""
+    recordings, *_ = scenes.digits(SOURCE)
+    pcm = [np.round(recordings[k] * 32768).astype(np.int16) for k in chosen]
+    x, lengths = features([np.concatenate([r, np.zeros(2400, np.int16)]) for r in pcm], extra)
+    p = net.predict(x)[..., :NONE]
+    sums = np.cumsum(np.pad(p, ((0, 0), (SMOOTH, 0), (0, 0))), axis=1)
+    smooth = sums[:, SMOOTH:] - sums[:, :-SMOOTH]
+    smooth[np.arange(p.shape[1]) >= lengths[:, None]] = 0.0
+    return smooth.max(axis=1).argmax(axis=1)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("job", choices=["train", "unheard"])
+    parser.add_argument("--scenes", type=int, default=9000)
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--speakers", nargs="*", default=SPEAKERS)
+    parser.add_argument("--adaptation", default="0")
+    parser.add_argument("--output", default=str(FOLDER / "lstm.keras"))
+    args = parser.parse_args()
+    extra = ("--adaptation", args.adaptation)
+    _, label, speaker, index = scenes.digits(SOURCE)
+    rng = np.random.default_rng(args.seed)
+    if args.job == "train":
+        x, y, weight, _ = training_set(args.scenes, SPEAKERS, True, rng, extra)
+        net = fit(x, y, weight, args.epochs, rng)
+        test = np.flatnonzero(index < 5)
+        print(f"official split: {np.mean(recognized(net, test, extra) == label[test]):.2%}")
+        save(net, args.output)
+        return
+    x, y, weight, who = training_set(args.scenes, SPEAKERS, False, rng, extra)
+    for unheard in args.speakers:
+        others = who != unheard
+        net = fit(x[others], y[others], weight[others], args.epochs, rng)
+        test = np.flatnonzero(speaker == unheard)
+        print(f"{unheard}: {np.mean(recognized(net, test, extra) == label[test]):.2%}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
