@@ -173,7 +173,9 @@ fn bad_sound_does_no_harm() {
     let near = |heard: f64, expected: f64| expected < 5.0 || DB * (heard - expected).abs() < 0.5;
     // The most that 16 bits can bring, in every pattern that sums it up.
     let square = |period: usize| -> Vec<i16> {
-        (0..2000).map(|n| if n / period % 2 == 0 { i16::MAX } else { i16::MIN }).collect()
+        (0..2000)
+            .map(|n| if (n / period).is_multiple_of(2) { i16::MAX } else { i16::MIN })
+            .collect()
     };
     for pre_emphasis in [0.0, 0.999] {
         let settings = Settings { pre_emphasis, ..settings.clone() };

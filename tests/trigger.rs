@@ -59,7 +59,7 @@ fn outputs(random: &mut Random, frames: usize, outputs: usize) -> Vec<Vec<i16>> 
     let mut said = 0;
     (0..frames)
         .map(|_| {
-            if random.next() % 12 == 0 {
+            if random.next().is_multiple_of(12) {
                 said = random.next() as usize % outputs;
             }
             let mut frame: Vec<i16> = (0..outputs).map(|_| (random.next() % 4000) as i16).collect();
