@@ -51,6 +51,9 @@ macro_rules! include_model {
             pub const INPUTS: usize = Self::MODEL.inputs();
             /// Elements of the output.
             pub const OUTPUTS: usize = Self::MODEL.outputs();
+            /// Most steps of a sequence where a layer runs backwards, see
+            /// [`Model::steps`]($crate::Model::steps); else 0.
+            pub const STEPS: usize = Self::MODEL.steps();
             /// Words of RAM.
             pub const MEMORY_WORDS: usize = Self::MODEL.memory_words();
 
@@ -65,7 +68,10 @@ macro_rules! include_model {
                 self.output()
             }
 
-            /// One step of the recurrent layers alone.
+            /// One step of the recurrent layers alone. Where a layer runs backwards, the step is
+            /// kept for [`output`](Self::output); of more than [`STEPS`](Self::STEPS), the oldest
+            /// is dropped, so the network always sees the latest. A
+            /// [`stream`](Self::stream) refuses the step instead.
             pub fn advance(&mut self, x: &[i16; Self::INPUTS]) {
                 Self::MODEL.advance(&mut self.memory, x);
             }
@@ -74,6 +80,12 @@ macro_rules! include_model {
             pub fn output(&mut self) -> &[i16; Self::OUTPUTS] {
                 // Always as long as the model says: the fallback is never reached.
                 Self::MODEL.output(&mut self.memory).first_chunk().unwrap_or(&[0; Self::OUTPUTS])
+            }
+
+            /// The outputs of all steps kept, `[steps][OUTPUTS]`, where a layer runs backwards and
+            /// there is an answer to each; else the [`output`](Self::output).
+            pub fn outputs(&mut self) -> &[i16] {
+                Self::MODEL.outputs_of(&mut self.memory)
             }
 
             /// Turns measurements into the input of a step.

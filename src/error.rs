@@ -76,7 +76,13 @@ pub enum Error {
         /// Elements given.
         found: usize,
     },
-    /// The layer has no state: it is not recurrent, or does not exist.
+    /// The sequence is longer than a model takes that has a layer running backwards.
+    Steps {
+        /// Most steps of a sequence, see [`Model::steps`](crate::Model::steps).
+        most: usize,
+    },
+    /// The layer has no state that can be set: it is not recurrent, does not exist, or starts from
+    /// zero in every pass over a whole sequence.
     State {
         /// Position of the layer in the table.
         layer: usize,
@@ -100,6 +106,7 @@ impl Error {
             Self::Key => "not a public key",
             Self::Downgrade { .. } => "an older version than is taken",
             Self::Memory { .. } | Self::Shape { .. } => "wrong size",
+            Self::Steps { .. } => "the sequence is too long",
             Self::State { .. } => "not a recurrent layer",
         }
     }
@@ -140,7 +147,11 @@ impl fmt::Display for Error {
             Self::Memory { needed, given } => {
                 write!(f, "the model needs a buffer of {needed} words, {given} were given")
             }
-            Self::State { layer } => write!(f, "layer {layer} is not recurrent: it has no state"),
+            Self::Steps { most } => write!(
+                f,
+                "the model takes sequences of {most} steps at most: reset the stream before the next"
+            ),
+            Self::State { layer } => write!(f, "layer {layer} has no state that can be set"),
             Self::Shape { expected, found } => {
                 write!(f, "{expected} values expected, {found} given")
             }

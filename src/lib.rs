@@ -24,7 +24,8 @@
 //! - [`blob`]: the file format. Bytes are validated once, at compile time where they are embedded,
 //!   then borrowed.
 //! - [`Model`] is what the blob says, a [`Stream`] what one sequence remembers.
-//! - The layers, one file per [`LayerKind`], read like their equations.
+//! - The layers, one file per [`LayerKind`], read like their equations; `passes` runs those that go
+//!   through a sequence backwards.
 //! - The kernels, matrix products and cells: portable Rust defines the answer, a file per
 //!   architecture gives the same bits faster: Armv6-M, Armv7-M, Armv7E-M and Armv8-M with DSP,
 //!   Armv8.1-M with Helium, RV32IM, x86-64. `build.rs` chooses by target and `target-cpu`.
@@ -40,9 +41,9 @@
 //! - **The same work for every input**: no branch in a step depends on data.
 //!
 //! # Features
-//! - `rnn`, `lstm`, `gru`, `embedding`, `int16`, `int4`, `packings` (all on by default): the layers, the weights
-//!   other than int8, and blobs packed for another core. Left out, they take no flash, and a blob
-//!   that needs one is refused by name.
+//! - `rnn`, `lstm`, `gru`, `embedding`, `bidirectional`, `int16`, `int4`, `packings` (all on by
+//!   default): the layers, those that run backwards, the weights other than int8, and blobs packed
+//!   for another core. Left out, they take no flash, and a blob that needs one is refused by name.
 //! - `audio` (on by default): from microphone samples to features and, with it, `trigger`: from
 //!   outputs to keyword events.
 //! - `sign`: `Model::from_signed_bytes`, which takes only models that the owner of a key signed.
@@ -63,6 +64,7 @@ pub mod fixed;
 pub mod kernels;
 mod layers;
 mod model;
+mod passes;
 
 pub use error::Error;
 pub use kernels::Row;

@@ -2,13 +2,15 @@
 //!
 //! Memory of a stream, in words: the padded input, the scratch of the hungriest layer, then each
 //! layer's state in order. Input and scratch are rewritten at every step; the rest *is* the state.
+//! A model with a layer that runs backwards keeps the steps of a sequence instead of the input of
+//! one, see `passes`.
 
 #[cfg(feature = "trigger")]
 use crate::blob::format::extra;
 use crate::blob::{Blob, format::header, mean_and_step};
 use crate::error::Error;
 use crate::fixed::{MEMORY_BITS, saturate_cell};
-use crate::layers::{Layer, LayerKind, Packing, padded, split_state};
+use crate::layers::{Layer, LayerKind, Packing, padded, split, split_state};
 
 const CRC: crc::Algorithm<u32> = crc::CRC_32_ISO_HDLC;
 
@@ -21,8 +23,10 @@ pub struct Model<'a> {
     inputs: usize,
     outputs: usize,
     /// Layers up to the last recurrent one; those behind it are the head.
-    body: usize,
-    scratch_words: usize,
+    pub(crate) body: usize,
+    pub(crate) scratch_words: usize,
+    /// Words of the rows that passes over a sequence leave to each other.
+    region_words: usize,
 }
 
 impl<'a> Model<'a> {
@@ -82,14 +86,15 @@ impl<'a> Model<'a> {
     }
 
     const fn new(blob: Blob<'a>) -> Self {
-        let mut model = Self { blob, inputs: 0, outputs: 0, body: 0, scratch_words: 0 };
+        let mut model =
+            Self { blob, inputs: 0, outputs: 0, body: 0, scratch_words: 0, region_words: 0 };
         let mut index = 0;
         while let Some(layer) = blob.layer(index) {
             index += 1;
             if index == 1 {
                 model.inputs = layer.width();
             }
-            model.outputs = layer.units;
+            model.outputs = if layer.beside { model.outputs } else { 0 } + layer.units;
             if layer.is_recurrent() {
                 model.body = index;
             }
@@ -97,7 +102,15 @@ impl<'a> Model<'a> {
                 model.scratch_words = layer.scratch_words();
             }
         }
+        if model.is_bidirectional() {
+            model.region_words = model.region_words();
+        }
         model
+    }
+
+    /// True if a layer runs backwards or beside another, so that passes over a sequence are needed.
+    pub(crate) const fn is_bidirectional(&self) -> bool {
+        cfg!(feature = "bidirectional") && self.steps() > 0
     }
 
     /// Features a step; 1, a token's id, if the first layer is an embedding.
@@ -131,6 +144,18 @@ impl<'a> Model<'a> {
     /// True if the model answers once, after the last step; false if at every step.
     pub const fn answers_last(&self) -> bool {
         self.blob.answers_last()
+    }
+
+    /// Most steps of a sequence, for a model with a layer that runs backwards: it keeps them, and its
+    /// answer is about all of them. 0 for any other model, which takes sequences without end.
+    pub const fn steps(&self) -> usize {
+        self.blob.steps()
+    }
+
+    /// True if a model that answers once does so with the output *at* the last step, where a layer
+    /// that runs backwards has seen no other step; else with its final state, which has seen all.
+    pub const fn answers_at_last(&self) -> bool {
+        self.blob.answers_at_last()
     }
 
     /// Value of one unit of the last layer's output. What the outputs mean says
@@ -219,18 +244,24 @@ impl<'a> Model<'a> {
 
     /// Words (`u32`) of memory that a [`Stream`] needs.
     pub const fn memory_words(&self) -> usize {
-        let mut words = self.working_words();
+        let mut words = self.layers_at();
         let mut index = 0;
         while let Some(layer) = self.blob.layer(index) {
-            words += layer.state_words();
+            words = words.saturating_add(layer.state_words());
             index += 1;
         }
         words
     }
 
     /// Words at the start of the memory that are rewritten at every step.
-    const fn working_words(&self) -> usize {
-        padded(self.inputs) / 2 + self.scratch_words
+    pub(crate) const fn working_words(&self) -> usize {
+        self.scratch_words
+            + if self.is_bidirectional() { self.region_words } else { padded(self.inputs) / 2 }
+    }
+
+    /// Words before those of the first layer's state.
+    const fn layers_at(&self) -> usize {
+        self.working_words() + if self.is_bidirectional() { self.kept_words() } else { 0 }
     }
 
     /// The part of a stream's memory that is its state.
@@ -248,7 +279,7 @@ impl<'a> Model<'a> {
             *own = *saved;
         }
         // A state from elsewhere may hold anything; kernels count on what a step leaves.
-        let (mut rest, mut index) = (own, 0);
+        let (mut rest, mut index) = (memory.get_mut(self.layers_at()..).unwrap_or_default(), 0);
         while let Some(layer) = self.blob.layer(index) {
             let (state, behind) = split(rest, layer.state_words());
             for word in split_state(state, layer.units).0 {
@@ -266,9 +297,12 @@ impl<'a> Model<'a> {
         Stream { model: self, memory }
     }
 
-    /// Takes `x` and advances the layers of the body by one step.
+    /// Takes `x` and advances the layers of the body by one step, or keeps it for the passes.
     #[doc(hidden)]
     pub fn advance(&self, memory: &mut [u32], x: &[i16]) {
+        if self.is_bidirectional() {
+            return self.keep(memory, x);
+        }
         let halves: &mut [i16] = bytemuck::cast_slice_mut(memory);
         for (input, x) in halves.iter_mut().zip(x.iter().take(self.inputs())) {
             *input = *x;
@@ -276,14 +310,27 @@ impl<'a> Model<'a> {
         self.walk(memory, 0, self.body);
     }
 
-    /// Runs the head on the current state and returns the output.
+    /// Runs the head on the current state, or all passes, and returns the output.
     #[doc(hidden)]
     pub fn output<'m>(&self, memory: &'m mut [u32]) -> &'m [i16] {
+        if self.is_bidirectional() {
+            let answers = self.passes(memory, |_, _, _| {});
+            return answers.get(answers.len().saturating_sub(self.outputs)..).unwrap_or(&[]);
+        }
         self.walk(memory, self.body, self.depth());
         // It ends the last layer's state, which ends the memory.
         let at = memory.len().saturating_sub(padded(self.outputs) / 2);
         let output: &[i16] = bytemuck::cast_slice(memory.split_at(at).1);
         output.get(..self.outputs).unwrap_or(&[])
+    }
+
+    /// As [`output`](Self::output), but of every step where there is an answer to each.
+    #[doc(hidden)]
+    pub fn outputs_of<'m>(&self, memory: &'m mut [u32]) -> &'m [i16] {
+        match self.is_bidirectional() {
+            true => self.passes(memory, |_, _, _| {}),
+            false => self.output(memory),
+        }
     }
 
     /// Computes the layers in `first..end`, each on the output of the one before.
@@ -306,11 +353,6 @@ impl<'a> Model<'a> {
             index += 1;
         }
     }
-}
-
-/// `split_at_mut` that cannot panic: a short slice leaves the second part empty.
-fn split(words: &mut [u32], at: usize) -> (&mut [u32], &mut [u32]) {
-    words.split_at_mut(at.min(words.len()))
 }
 
 /// One sequence being processed: a model and a caller's buffer.
@@ -352,8 +394,12 @@ impl<'a, 'm> Stream<'a, 'm> {
 
     /// One step: takes `inputs` features, returns `outputs` elements.
     ///
+    /// A model with a layer that runs backwards starts over with every answer: it is cheaper to
+    /// [`advance`](Self::advance) and ask for the [`output`](Self::output) once.
+    ///
     /// # Errors
-    /// [`Error::Shape`] if `x` has another length than [`Model::inputs`].
+    /// [`Error::Shape`] if `x` has another length than [`Model::inputs`]; [`Error::Steps`] if it is
+    /// one step more than [`Model::steps`].
     pub fn step(&mut self, x: &[i16]) -> Result<&[i16], Error> {
         self.advance(x)?;
         Ok(self.output())
@@ -365,6 +411,7 @@ impl<'a, 'm> Stream<'a, 'm> {
     /// As [`step`](Self::step).
     pub fn advance(&mut self, x: &[i16]) -> Result<(), Error> {
         expect(self.model.inputs(), x.len())?;
+        self.expect_room(1)?;
         self.model.advance(self.memory, x);
         Ok(())
     }
@@ -374,19 +421,42 @@ impl<'a, 'm> Stream<'a, 'm> {
         self.model.output(self.memory)
     }
 
+    /// The outputs of all steps so far, `[steps][outputs]`, of a model with a layer that runs
+    /// backwards and answers at every step. Of any other model, [`output`](Self::output).
+    pub fn outputs(&mut self) -> &[i16] {
+        self.model.outputs_of(self.memory)
+    }
+
+    /// As [`outputs`](Self::outputs); `watch` sees every layer's number, the step, and its words.
+    #[doc(hidden)]
+    pub fn watch(&mut self, watch: impl FnMut(usize, usize, &[u32])) {
+        self.model.passes(self.memory, watch);
+    }
+
     /// Advances over a whole sequence, `[steps][inputs]`, and returns the output after the last.
     /// Going on from there gives the same bits as one longer sequence.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the length is not a multiple of [`Model::inputs`].
+    /// [`Error::Shape`] if the length is not a multiple of [`Model::inputs`]; [`Error::Steps`] if
+    /// the sequence becomes longer than [`Model::steps`]. Nothing was taken then.
     pub fn run(&mut self, sequence: &[i16]) -> Result<&[i16], Error> {
         let inputs = self.model.inputs().max(1);
         let steps = sequence.chunks_exact(inputs);
         expect(inputs, inputs + steps.remainder().len())?;
+        self.expect_room(steps.len())?;
         for x in steps {
             self.model.advance(self.memory, x);
         }
         Ok(self.output())
+    }
+
+    /// Refuses more steps than there is room for.
+    fn expect_room(&self, steps: usize) -> Result<(), Error> {
+        let most = self.model.steps();
+        if self.model.is_bidirectional() && steps > most - self.model.kept(self.memory) {
+            return Err(Error::Steps { most });
+        }
+        Ok(())
     }
 
     /// Back to the zero state.
@@ -410,12 +480,21 @@ impl<'a, 'm> Stream<'a, 'm> {
     /// The latest output of the layer at `index`, in units of [`Layer::scale`]: the hidden state of
     /// a recurrent layer. Empty if there is no such layer.
     pub fn layer_output(&self, index: usize) -> &[i16] {
-        let mut rest = self.state();
+        match self.model.blob.layer(index) {
+            Some(layer) => layer.output(self.layer_state(index)).get(..layer.units).unwrap_or(&[]),
+            None => &[],
+        }
+    }
+
+    /// The words of the layer at `index`: what it remembers, its output last.
+    #[doc(hidden)]
+    pub fn layer_state(&self, index: usize) -> &[u32] {
+        let mut rest = self.memory.get(self.model.layers_at()..).unwrap_or(&[]);
         let mut at = 0;
         while let Some(layer) = self.model.blob.layer(at) {
             let (state, behind) = rest.split_at(layer.state_words().min(rest.len()));
             if at == index {
-                return layer.output(state).get(..layer.units).unwrap_or(&[]);
+                return state;
             }
             rest = behind;
             at += 1;
@@ -428,8 +507,12 @@ impl<'a, 'm> Stream<'a, 'm> {
     ///
     /// # Errors
     /// [`Error::Shape`] if `h` (or, for an LSTM, `c`) does not have the layer's units;
-    /// [`Error::State`] if there is no such recurrent layer.
+    /// [`Error::State`] if there is no such recurrent layer, or the model's layers start from zero
+    /// in every pass over a whole sequence ([`Model::steps`] is not 0).
     pub fn set_state(&mut self, index: usize, h: &[i16], c: &[i32]) -> Result<(), Error> {
+        if self.model.is_bidirectional() {
+            return Err(Error::State { layer: index });
+        }
         let mut rest = self.memory.get_mut(self.model.working_words()..).unwrap_or_default();
         let mut at = 0;
         while let Some(layer) = self.model.blob.layer(at) {

@@ -52,6 +52,17 @@ pub mod header {
 pub mod flags {
     /// The model answers once, after the last step (else at every step).
     pub const LAST_STEP: u8 = 1;
+    /// That answer takes the output *at* the last step, where a layer that runs backwards has seen
+    /// no other (else its final state, when it has seen all).
+    pub const AT_LAST_STEP: u8 = 2;
+}
+
+/// Bits of a layer's variant that say how it lies in the stack, whatever its kind.
+pub mod variant {
+    /// The layer runs from the sequence's last step to its first.
+    pub const REVERSE: u8 = 0x80;
+    /// The layer takes the same input as the one before it, and its output follows that one's.
+    pub const BESIDE: u8 = 0x40;
 }
 
 /// Kinds of sections that the directory at [`header::EXTRAS`] lists. A reader refuses others: a blob

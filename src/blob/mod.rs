@@ -8,7 +8,7 @@ mod signature;
 use crate::error::Error;
 use crate::kernels::{Row, Tiles};
 use crate::layers::{Activation, Layer, LayerKind, Packing, WeightType};
-use format::{extra, header, layer};
+use format::{extra, flags, header, layer, variant};
 
 /// Aligns embedded bytes to 16, as a blob must be. `include_model!` uses it.
 #[repr(C, align(16))]
@@ -71,14 +71,13 @@ impl<'a> Blob<'a> {
         if self.packing().is_none() {
             return Err(Error::Header { field: "packing" });
         }
-        if self.u8(header::FLAGS) & !format::flags::LAST_STEP != 0 {
+        let known = flags::LAST_STEP | flags::AT_LAST_STEP;
+        let at_last_only = self.u8(header::FLAGS) & known == flags::AT_LAST_STEP;
+        if self.u8(header::FLAGS) & !known != 0 || at_last_only {
             return Err(Error::Header { field: "flags" });
         }
         if !is_scale(self.f32(header::OUTPUT_SCALE)) {
             return Err(Error::Header { field: "output_scale" });
-        }
-        if self.u16(header::STEPS) != 0 {
-            return Err(Error::Header { field: "steps" });
         }
         if self.u16(header::ENCODER) != 0 {
             return Err(Error::Header { field: "encoder" });
@@ -98,20 +97,36 @@ impl<'a> Blob<'a> {
     }
 
     const fn check_layers(&self) -> Result<(), Error> {
-        let mut inputs = None;
+        // What the layer before was given, and what it and those beside it give.
+        let (mut inputs, mut outputs) = (0usize, 0usize);
+        let mut whole_sequence = false;
         let mut index = 0;
         while index < self.depth() {
             let layer = tri!(self.check_layer(index));
             if index > 0 && matches!(layer.kind, LayerKind::Embedding) {
                 return Err(Error::Layer { layer: index as u8, field: "kind" });
             }
-            if let Some(inputs) = inputs
-                && layer.inputs != inputs
-            {
+            whole_sequence |= layer.reverse || layer.beside;
+            if layer.beside {
+                // Outputs join without gaps: blocks must be whole.
+                if !outputs.is_multiple_of(format::BLOCK)
+                    || !layer.units.is_multiple_of(format::BLOCK)
+                    || outputs + layer.units > format::MAX_WIDTH as usize
+                {
+                    return Err(Error::Layer { layer: index as u8, field: "units" });
+                }
+            } else {
+                inputs = if index == 0 { layer.inputs } else { outputs };
+                outputs = 0;
+            }
+            if layer.inputs != inputs {
                 return Err(Error::Layer { layer: index as u8, field: "inputs" });
             }
-            inputs = Some(layer.units);
+            outputs += layer.units;
             index += 1;
+        }
+        if whole_sequence != (self.steps() > 0) {
+            return Err(Error::Header { field: "steps" });
         }
         Ok(())
     }
@@ -127,6 +142,15 @@ impl<'a> Blob<'a> {
             refuse!("kind");
         }
         let Some(layer) = self.layer(index) else { refuse!("weights") };
+        let follows_recurrent = match index.checked_sub(1) {
+            Some(before) => matches!(self.layer(before), Some(before) if before.is_recurrent()),
+            None => false,
+        };
+        if (layer.beside && !follows_recurrent)
+            || ((layer.beside || layer.reverse) && !layer.is_recurrent())
+        {
+            refuse!("variant");
+        }
         if layer.shift > 16 {
             refuse!("shift");
         }
@@ -234,7 +258,8 @@ impl<'a> Blob<'a> {
             return None;
         }
         let at = header::BYTES + index * layer::BYTES;
-        let kind = kind(self.u8(at + layer::KIND), self.u8(at + layer::VARIANT));
+        let variant = self.u8(at + layer::VARIANT);
+        let kind = kind(self.u8(at + layer::KIND), variant);
         let weight_type = weight_type(self.u8(at + layer::WEIGHTS));
         let (Some(kind), Some(weight_type), Some(packing)) = (kind, weight_type, self.packing())
         else {
@@ -242,6 +267,8 @@ impl<'a> Blob<'a> {
         };
         Some(Layer {
             kind,
+            reverse: variant & variant::REVERSE != 0,
+            beside: variant & variant::BESIDE != 0,
             tiles: Tiles::new(packing, weight_type),
             shift: self.u8(at + layer::SHIFT),
             inputs: self.u16(at + layer::INPUTS) as usize,
@@ -265,7 +292,17 @@ impl<'a> Blob<'a> {
 
     /// True if the model answers once, after the last step.
     pub(crate) const fn answers_last(&self) -> bool {
-        self.u8(header::FLAGS) & format::flags::LAST_STEP != 0
+        self.u8(header::FLAGS) & flags::LAST_STEP != 0
+    }
+
+    /// True if that answer is the output at the last step, not that of the final states.
+    pub(crate) const fn answers_at_last(&self) -> bool {
+        self.u8(header::FLAGS) & flags::AT_LAST_STEP != 0
+    }
+
+    /// Most steps of a sequence, if there is a layer that needs all of it; else 0.
+    pub(crate) const fn steps(&self) -> usize {
+        self.u16(header::STEPS) as usize
     }
 
     /// Value of one unit of the model's output.
@@ -448,7 +485,7 @@ const fn weight_type(code: u8) -> Option<WeightType> {
 
 const fn kind(kind: u8, variant: u8) -> Option<LayerKind> {
     use Activation::*;
-    Some(match (kind, variant) {
+    Some(match (kind, variant & !(variant::REVERSE | variant::BESIDE)) {
         (1, 0) => LayerKind::Dense(Linear),
         (1, 1) => LayerKind::Dense(Relu),
         (1, 2) => LayerKind::Dense(Sigmoid),
@@ -465,7 +502,8 @@ const fn kind(kind: u8, variant: u8) -> Option<LayerKind> {
 }
 
 impl LayerKind {
-    /// The `kind` and `variant` bytes of the layer's record.
+    /// The `kind` and `variant` bytes of the layer's record, without the bits of
+    /// [`format::variant`].
     pub const fn code(self) -> (u8, u8) {
         match self {
             Self::Dense(activation) => (1, activation as u8),
@@ -479,6 +517,9 @@ impl LayerKind {
 
 const fn missing_feature(layer: &Layer<'_>) -> Option<&'static str> {
     match (layer.kind, layer.tiles) {
+        _ if (layer.reverse || layer.beside) && !cfg!(feature = "bidirectional") => {
+            Some("bidirectional")
+        }
         (LayerKind::Rnn(_), _) if !cfg!(feature = "rnn") => Some("rnn"),
         (LayerKind::Lstm, _) if !cfg!(feature = "lstm") => Some("lstm"),
         (LayerKind::Gru { .. }, _) if !cfg!(feature = "gru") => Some("gru"),

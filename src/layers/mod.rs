@@ -101,6 +101,8 @@ pub enum LayerKind {
 #[derive(Clone, Copy, Debug)]
 pub struct Layer<'a> {
     pub(crate) kind: LayerKind,
+    pub(crate) reverse: bool,
+    pub(crate) beside: bool,
     pub(crate) tiles: Tiles,
     pub(crate) shift: u8,
     pub(crate) inputs: usize,
@@ -119,6 +121,17 @@ impl<'a> Layer<'a> {
     /// What the layer computes.
     pub const fn kind(&self) -> LayerKind {
         self.kind
+    }
+
+    /// True if the layer runs from the sequence's last step to its first.
+    pub const fn is_reverse(&self) -> bool {
+        self.reverse
+    }
+
+    /// True if the layer takes the same input as the one before it, and its output follows that
+    /// one's: the two directions of a bidirectional layer.
+    pub const fn is_beside(&self) -> bool {
+        self.beside
     }
 
     /// Number format of the weights.
@@ -305,6 +318,11 @@ fn map(z: &[[i32; BLOCK]], y: &mut [[i16; BLOCK]], f: impl Fn(i32) -> i32) {
     for (y, z) in y.as_flattened_mut().iter_mut().zip(z.as_flattened()) {
         *y = saturate_i16(f(*z));
     }
+}
+
+/// `split_at_mut` that cannot panic: a short slice leaves the second part empty.
+pub(crate) fn split(words: &mut [u32], at: usize) -> (&mut [u32], &mut [u32]) {
+    words.split_at_mut(at.min(words.len()))
 }
 
 /// Splits a layer's state into 32-bit memory and the `i16` output.

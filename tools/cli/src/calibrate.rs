@@ -78,6 +78,9 @@ pub struct Statistics {
     pub input_step: Option<f32>,
     /// Of every layer.
     pub layers: Vec<LayerStatistics>,
+    /// Steps of the longest sequence: the bound of a model that reads whole ones, unless its maker
+    /// wants another.
+    pub steps: usize,
     /// Some of the data, and what the float network made of them: what choices are measured on.
     pub trial: Recording,
 }
@@ -90,14 +93,19 @@ pub fn calibrate(graph: &Graph, x: &Sequences, progress: &ProgressBar) -> Statis
     let stride = first.div_ceil(MOST_VECTORS) as u64;
     let features = features(x);
     let usual: Vec<Range> = features.iter().map(Feature::usual).collect();
+    let none = || -> Vec<Observed> {
+        let layers = graph.layers.iter().enumerate();
+        layers.map(|(index, layer)| Observed::new(&layer.op, graph.gives_once(index))).collect()
+    };
     let observer = || Observer {
         usual: &usual,
         starts: &starts,
         stride,
-        layers: graph.layers.iter().map(|layer| Observed::new(&layer.op)).collect(),
+        first: graph.stages()[0].end,
+        layers: none(),
     };
     let (_, observers) = reference::forward_with(graph, x, observer, progress);
-    let mut layers: Vec<_> = graph.layers.iter().map(|layer| Observed::new(&layer.op)).collect();
+    let mut layers = none();
     for (layer, observed) in observers.into_iter().flat_map(|o| o.layers.into_iter().enumerate()) {
         let all = &mut layers[layer];
         all.peak = all.peak.max(observed.peak);
@@ -115,7 +123,8 @@ pub fn calibrate(graph: &Graph, x: &Sequences, progress: &ProgressBar) -> Statis
             reset_inputs: observed.resets.then(|| Moments::new(&observed.reset_inputs, len)),
         }
     });
-    Statistics { features, input_step: None, layers: layers.collect(), trial }
+    let steps = x.lengths().iter().copied().max().unwrap_or_default();
+    Statistics { features, input_step: None, layers: layers.collect(), steps, trial }
 }
 
 fn features(x: &Sequences) -> Vec<Feature> {
@@ -140,12 +149,16 @@ struct Observer<'a> {
     starts: &'a [usize],
     /// One step in so many is kept.
     stride: u64,
+    /// So many layers are given the features.
+    first: usize,
     layers: Vec<Observed>,
 }
 
 struct Observed {
     peak: f64,
     resets: bool,
+    /// Whether every step is kept: the layer may take one a sequence.
+    every: bool,
     /// `[input, own last output]` of the steps kept.
     inputs: Vec<f32>,
     /// `[input, r*h]` of the steps kept.
@@ -153,9 +166,10 @@ struct Observed {
 }
 
 impl Observed {
-    fn new(op: &Op) -> Self {
+    fn new(op: &Op, gives_once: bool) -> Self {
         let resets = matches!(op, Op::Gru(Gru { reset: Reset::Before, .. }));
-        Self { peak: 0.0, resets, inputs: Vec::new(), reset_inputs: Vec::new() }
+        let every = gives_once && op.recurrent_matrix().is_none();
+        Self { peak: 0.0, resets, every, inputs: Vec::new(), reset_inputs: Vec::new() }
     }
 }
 
@@ -167,9 +181,9 @@ impl Visitor for Observer<'_> {
         // layer.
         let index = (self.starts[step.sample] + step.step) as u64;
         let scattered = index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        if scattered.is_multiple_of(self.stride) {
+        if layer.every || scattered.is_multiple_of(self.stride) {
             let input: Vec<f64> = match step.layer {
-                0 => {
+                layer if layer < self.first => {
                     step.input.iter().zip(self.usual).map(|(v, r)| v.clamp(r.min, r.max)).collect()
                 }
                 _ => step.input.to_vec(),

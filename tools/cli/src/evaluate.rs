@@ -58,7 +58,7 @@ pub fn evaluate(
     progress: &ProgressBar,
 ) -> Result<Evaluation> {
     let model = blob.model()?;
-    data.x.expect_features(model.inputs())?;
+    host::expect_fit(&model, &data.x)?;
     let raw = host::run(&model, &data.x, progress);
     let integer: Vec<Vec<f64>> = raw.iter().map(|raw| host::dequantize(&model, raw)).collect();
     let mut result = Evaluation {

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use gatelet::blob::format::BLOCK;
 use gatelet::{Model, Stream};
 use indicatif::ProgressBar;
 use rayon::prelude::*;
@@ -66,29 +67,94 @@ pub fn dequantize(model: &Model<'_>, raw: &[i16]) -> Vec<f64> {
     scaled.map(|(v, (mean, step))| f64::from(*mean) + f64::from(*v) * f64::from(*step)).collect()
 }
 
+/// Refuses sequences that the model cannot take: of other features, or too long.
+///
+/// # Errors
+/// Names what the model takes.
+pub fn expect_fit(model: &Model<'_>, x: &Sequences) -> Result<()> {
+    x.expect_features(model.inputs())?;
+    let most = model.steps();
+    if let Some(sample) = x.lengths().iter().position(|length| most > 0 && *length > most) {
+        bail!(
+            "sample {sample} has {} steps, but this blob reads whole sequences of {most} at most: \
+             quantize with --steps {} or more",
+            x.lengths()[sample],
+            x.lengths().iter().max().unwrap_or(&0)
+        );
+    }
+    Ok(())
+}
+
 /// The integer engine's raw outputs for every sequence, each from zero state: `[outputs]` of the
 /// last step, or `[length][outputs]` if the model answers at every step.
 ///
 /// # Panics
-/// If the sequences do not have the model's features; see [`Sequences::expect_features`].
+/// If the sequences do not fit the model; see [`expect_fit`].
 pub fn run(model: &Model<'_>, x: &Sequences, progress: &ProgressBar) -> Vec<Vec<i16>> {
-    assert_eq!(model.inputs(), x.features(), "features of the model and of the data");
     let one = |memory: &mut Vec<u32>, sample: usize| {
         let input = quantize(model, x.sample(sample));
         let mut stream = Stream::new(*model, memory).expect("a buffer as long as the model says");
+        let at_every_step = !model.answers_last() && model.steps() == 0;
         let mut outputs = Vec::new();
         for x in input.chunks_exact(model.inputs()) {
-            stream.advance(x).expect("a step as wide as the model says");
-            if !model.answers_last() {
+            stream.advance(x).expect("sequences that fit the model");
+            if at_every_step {
                 outputs.extend_from_slice(stream.output());
             }
         }
-        if model.answers_last() {
-            outputs.extend_from_slice(stream.output());
+        if !at_every_step {
+            outputs.extend_from_slice(stream.outputs());
         }
         progress.inc(1);
         outputs
     };
     let memory = || vec![0; model.memory_words()];
     (0..x.len()).into_par_iter().map_init(memory, one).collect()
+}
+
+/// What the layers of a model remembered and gave, step by step.
+pub struct Trace<'a> {
+    model: Model<'a>,
+    /// `[layer][step]`; empty where a layer did not take a step.
+    states: Vec<Vec<Vec<u32>>>,
+}
+
+impl<'a> Trace<'a> {
+    /// Runs `input`, `[steps][inputs]`, from the zero state.
+    ///
+    /// # Panics
+    /// If the sequence does not fit the model; see [`expect_fit`].
+    pub fn new(model: &Model<'a>, input: &[i16]) -> Self {
+        let steps = input.len() / model.inputs();
+        let mut states = vec![vec![Vec::new(); steps]; model.depth()];
+        let mut memory = vec![0; model.memory_words()];
+        let mut stream = Stream::new(*model, &mut memory).expect("a buffer as long as needed");
+        if model.steps() > 0 {
+            stream.run(input).expect("a sequence that fits the model");
+            stream.watch(|layer, step, state| states[layer][step] = state.to_vec());
+        } else {
+            for (step, x) in input.chunks_exact(model.inputs()).enumerate() {
+                stream.step(x).expect("a step as wide as the model says");
+                for (layer, states) in states.iter_mut().enumerate() {
+                    states[step] = stream.layer_state(layer).to_vec();
+                }
+            }
+        }
+        Self { model: *model, states }
+    }
+
+    /// What the layer gave at the step, `[units]`; none if it did not take the step.
+    pub fn output(&self, layer: usize, step: usize) -> Option<&[i16]> {
+        let units = self.model.layer(layer)?.units();
+        let state: &[i16] = bytemuck::cast_slice(self.states.get(layer)?.get(step)?);
+        // The output ends the state.
+        let first = state.len().checked_sub(units.next_multiple_of(BLOCK))?;
+        state.get(first..first + units)
+    }
+
+    /// The cell state of an LSTM after the step, `[units]`.
+    pub fn cells(&self, layer: usize, step: usize) -> Option<&[i32]> {
+        let units = self.model.layer(layer)?.units();
+        bytemuck::cast_slice(self.states.get(layer)?.get(step)?).get(..units)
+    }
 }

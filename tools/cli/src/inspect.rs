@@ -45,6 +45,9 @@ pub struct Summary {
     pub outputs: usize,
     /// True if the model answers once, after the last step.
     pub answers_last: bool,
+    /// Most steps of a sequence, of a model that reads whole ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<usize>,
     /// Value of one unit of the last layer's output.
     pub output_scale: f32,
     /// Mean and step of every output.
@@ -80,6 +83,7 @@ pub fn inspect(blob: &Blob) -> Result<Summary> {
         inputs: model.inputs(),
         outputs: model.outputs(),
         answers_last: model.answers_last(),
+        steps: Some(model.steps()).filter(|steps| *steps > 0),
         output_scale: model.output_scale(),
         output_scaling: (0..model.outputs()).filter_map(|k| model.output_scaling(k)).collect(),
         normalization: (0..model.inputs()).filter_map(|k| model.normalization(k)).collect(),
@@ -103,6 +107,12 @@ fn summary(layer: &Layer<'_>) -> LayerSummary {
         LayerKind::Gru { reset_after: true } => ("gru reset-after".to_owned(), 3),
         LayerKind::Gru { reset_after: false } => ("gru reset-before".to_owned(), 3),
         other => (format!("{other:?}").to_lowercase(), 0),
+    };
+    let kind = match (layer.is_reverse(), layer.is_beside()) {
+        (true, true) => format!("{kind}, reverse beside"),
+        (true, false) => format!("{kind}, reverse"),
+        (false, true) => format!("{kind}, beside"),
+        (false, false) => kind,
     };
     let recurrent = if layer.is_recurrent() { units } else { 0 };
     // Bytes 4 and 5 of a row's record hold the input multiplier, 6 and 7 the recurrent one.

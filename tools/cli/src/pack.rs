@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
-use gatelet::blob::format::{self, extra, header, layer};
+use gatelet::blob::format::{self, extra, header, layer, variant};
 use gatelet::{LayerKind, Packing, WeightType};
 
 use crate::graph::Output;
@@ -28,7 +28,7 @@ pub struct Notes {
 /// # Errors
 /// If there are labels but not one for each output, or one holds a line break.
 pub fn pack(model: &Quantized, packing: Packing, notes: &Notes) -> Result<Vec<u8>> {
-    let outputs = model.layers[model.layers.len() - 1].units;
+    let outputs = model.outputs();
     let labels = &notes.labels;
     ensure!(
         labels.is_empty() || labels.len() == outputs,
@@ -36,6 +36,14 @@ pub fn pack(model: &Quantized, packing: Packing, notes: &Notes) -> Result<Vec<u8
         labels.len()
     );
     ensure!(labels.iter().all(|l| !l.contains('\n')), "a label holds a line break");
+
+    let steps = u16::try_from(model.steps).map_err(|_| {
+        anyhow::anyhow!(
+            "sequences of {} steps are too long to be read as a whole: gatelet takes {} at most",
+            model.steps,
+            u16::MAX
+        )
+    })?;
 
     let mut blob = Writer { bytes: vec![0; header::BYTES + model.layers.len() * layer::BYTES] };
     for (index, quantized) in model.layers.iter().enumerate() {
@@ -62,6 +70,9 @@ pub fn pack(model: &Quantized, packing: Packing, notes: &Notes) -> Result<Vec<u8
         };
         let at = header::BYTES + index * layer::BYTES;
         let (kind, variant) = quantized.kind.code();
+        let variant = variant
+            | if quantized.reverse { variant::REVERSE } else { 0 }
+            | if quantized.beside { variant::BESIDE } else { 0 };
         blob.put(at + layer::KIND, &[kind, variant, quantized.weights as u8, quantized.shift]);
         blob.put(at + layer::INPUTS, &(quantized.inputs as u16).to_le_bytes());
         blob.put(at + layer::UNITS, &(quantized.units as u16).to_le_bytes());
@@ -82,6 +93,7 @@ pub fn pack(model: &Quantized, packing: Packing, notes: &Notes) -> Result<Vec<u8
 
     let flags = match model.output {
         Output::Last => format::flags::LAST_STEP,
+        Output::AtLast => format::flags::LAST_STEP | format::flags::AT_LAST_STEP,
         Output::EveryStep => 0,
     };
     let length = (blob.bytes.len() + format::CRC_BYTES) as u32;
@@ -95,6 +107,7 @@ pub fn pack(model: &Quantized, packing: Packing, notes: &Notes) -> Result<Vec<u8
     blob.put(header::OUTPUT_SCALE, &scale.to_le_bytes());
     blob.put(header::NORMALIZATION, &normalization.to_le_bytes());
     blob.put(header::LABELS, &labels.to_le_bytes());
+    blob.put(header::STEPS, &steps.to_le_bytes());
     blob.put(header::METADATA, &metadata.to_le_bytes());
     blob.put(header::EXTRAS, &extras.to_le_bytes());
     let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&blob.bytes);

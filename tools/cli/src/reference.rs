@@ -5,6 +5,8 @@
 //! transcendental functions are `libm`'s, so the same model and data give the
 //! same bits on every machine, however many threads share the work.
 
+use std::ops::Range;
+
 use indicatif::ProgressBar;
 use rayon::prelude::*;
 
@@ -40,8 +42,8 @@ pub struct Step<'a> {
 
 /// Watches a forward pass.
 pub trait Visitor: Send {
-    /// Called after every layer, at every step that counts. The steps of a
-    /// sequence come in order; those of different sequences alternate.
+    /// Called after every layer, at every step that counts. A layer takes the steps
+    /// of a sequence in its own order; those of different sequences alternate.
     fn visit(&mut self, step: Step<'_>);
 }
 
@@ -62,7 +64,8 @@ pub struct LayerState {
 /// What the network made of one sequence.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Response {
-    /// Answers of every step that counts, `[length][outputs]`.
+    /// Answers of every step that counts, `[length][outputs]`; only the last of a
+    /// bidirectional network that answers once.
     pub outputs: Vec<f64>,
     /// The state after the last step, a layer each.
     pub states: Vec<LayerState>,
@@ -90,9 +93,9 @@ pub fn forward(graph: &Graph, x: &Sequences) -> Vec<Response> {
 /// # Panics
 /// As [`forward`].
 pub fn answers(graph: &Graph, x: &Sequences) -> Vec<Vec<f64>> {
-    let answer = |response: Response| match graph.output {
-        Output::Last => response.last(graph.outputs()).to_vec(),
-        Output::EveryStep => response.outputs,
+    let answer = |response: Response| match graph.output.is_once() {
+        true => response.last(graph.outputs()).to_vec(),
+        false => response.outputs,
     };
     forward(graph, x).into_iter().map(answer).collect()
 }
@@ -147,6 +150,29 @@ struct LayerRun<'a> {
     n: Vec<Lane>,
 }
 
+/// Steps of sequences between two stages.
+struct Rows {
+    width: usize,
+    /// `[row][width]`.
+    values: Vec<Lane>,
+    /// How many of the rows each sequence has.
+    counts: [usize; LANES],
+    /// The step behind the last row of each sequence.
+    ends: [usize; LANES],
+}
+
+impl Rows {
+    /// The number of the row at which a layer going this way takes its step `n`.
+    fn row(&self, lane: usize, n: usize, is_reverse: bool) -> Option<usize> {
+        let count = self.counts[lane];
+        (n < count).then(|| if is_reverse { count - 1 - n } else { n })
+    }
+
+    fn step(&self, lane: usize, row: usize) -> usize {
+        self.ends[lane] - self.counts[lane] + row
+    }
+}
+
 impl<'a> Group<'a> {
     fn new(graph: &'a Graph, x: &'a Sequences, samples: &'a [usize]) -> Self {
         let layers = graph.layers.iter().map(LayerRun::new).collect();
@@ -156,63 +182,116 @@ impl<'a> Group<'a> {
     fn run(mut self, visitor: &mut impl Visitor) -> Vec<Response> {
         let lengths: Vec<_> = self.samples.iter().map(|&n| self.x.lengths()[n]).collect();
         let longest = lengths.iter().copied().max().unwrap_or_default();
-        let outputs = |length| Vec::with_capacity(length * self.graph.outputs());
-        let mut responses: Vec<_> = lengths
-            .iter()
-            .map(|&length| Response { outputs: outputs(length), states: Vec::new() })
-            .collect();
-        let mut input = vec![Lane::default(); self.x.features()];
-        let mut before_step = Vec::new();
-        let mut gathered = Gathered::default();
-        for step in 0..longest {
-            for (lane, &n) in
-                self.samples.iter().enumerate().filter(|&(lane, _)| step < lengths[lane])
-            {
-                let features = &self.x.sample(n)[step * input.len()..];
-                input.iter_mut().zip(features).for_each(|(i, &f)| i[lane] = f64::from(f));
-            }
-            for index in 0..self.layers.len() {
-                let (before, rest) = self.layers.split_at_mut(index);
-                let input = before.last().map_or(&input[..], |layer| &layer.h);
-                let layer = &mut rest[0];
-                before_step.clear();
-                if layer.layer.op.recurrent_matrix().is_some() {
-                    before_step.extend_from_slice(&layer.h);
-                }
-                layer.step(input);
-                for (lane, &sample) in self.samples.iter().enumerate() {
-                    if step < lengths[lane] {
-                        let signals = [input, &before_step, &layer.n, &layer.c, &layer.h];
-                        let [input, before, reset, cell, output] = gathered.fill(lane, signals);
-                        visitor.visit(Step {
-                            sample,
-                            step,
-                            layer: index,
-                            input,
-                            before,
-                            reset,
-                            cell,
-                            output,
-                        });
-                    }
-                }
+        let none = || Response {
+            outputs: Vec::new(),
+            states: vec![LayerState { h: Vec::new(), c: Vec::new() }; self.layers.len()],
+        };
+        let mut responses: Vec<_> = lengths.iter().map(|_| none()).collect();
+        let stages = self.graph.stages();
+        // One step after the other, unless a layer needs them all.
+        let window = if self.graph.is_bidirectional() { longest } else { 1 };
+        for start in (0..longest).step_by(window) {
+            let mut rows = self.input(start, window);
+            for stage in &stages {
+                rows = self.stage(stage.clone(), &rows, visitor, &mut responses);
             }
             for (lane, response) in responses.iter_mut().enumerate() {
-                if step < lengths[lane] {
-                    let last = self.layers[self.layers.len() - 1].h.iter().map(|v| v[lane]);
-                    match &self.graph.answers {
-                        None => response.outputs.extend(last),
-                        Some(Affine { scale, offset }) => response.outputs.extend(
-                            last.zip(scale.iter().zip(offset)).map(|(v, (s, o))| s * v + o),
-                        ),
-                    }
-                }
-                if step + 1 == lengths[lane] {
-                    response.states = self.layers.iter().map(|layer| layer.state(lane)).collect();
+                let outputs = &rows.values[..rows.counts[lane] * rows.width];
+                for (k, value) in outputs.iter().enumerate() {
+                    let value = value[lane];
+                    response.outputs.push(match &self.graph.answers {
+                        None => value,
+                        Some(Affine { scale, offset }) => {
+                            scale[k % rows.width] * value + offset[k % rows.width]
+                        }
+                    });
                 }
             }
         }
         responses
+    }
+
+    /// The `window` steps from `start` on, as far as each sequence goes.
+    fn input(&self, start: usize, window: usize) -> Rows {
+        let width = self.x.features();
+        let mut rows = Rows {
+            width,
+            values: vec![Lane::default(); window * width],
+            counts: [0; LANES],
+            ends: [0; LANES],
+        };
+        for (lane, &sample) in self.samples.iter().enumerate() {
+            rows.ends[lane] = self.x.lengths()[sample].min(start + window);
+            rows.counts[lane] = rows.ends[lane].saturating_sub(start);
+            let features = self.x.sample(sample).get(start * width..).unwrap_or(&[]);
+            for (value, &feature) in rows.values.iter_mut().zip(features) {
+                value[lane] = f64::from(feature);
+            }
+        }
+        rows
+    }
+
+    /// Runs the layers of a stage over its rows and returns what they give, side by side.
+    fn stage(
+        &mut self,
+        stage: Range<usize>,
+        rows: &Rows,
+        visitor: &mut impl Visitor,
+        responses: &mut [Response],
+    ) -> Rows {
+        let once = self.graph.gives_once(stage.start);
+        let width = self.layers[stage.clone()].iter().map(|layer| layer.h.len()).sum();
+        let most = rows.counts.into_iter().max().unwrap_or_default();
+        let mut given = Rows {
+            width,
+            values: vec![Lane::default(); if once { 1 } else { most } * width],
+            counts: rows.counts.map(|count| if once { count.min(1) } else { count }),
+            ends: rows.ends,
+        };
+        let mut input = vec![Lane::default(); rows.width];
+        let mut before = Vec::new();
+        let mut gathered = Gathered::default();
+        let mut column = 0;
+        for index in stage {
+            let layer = &mut self.layers[index];
+            let is_reverse = layer.layer.is_reverse();
+            let at_last = once && is_reverse && self.graph.output == Output::AtLast;
+            for n in 0..if at_last { most.min(1) } else { most } {
+                for lane in 0..self.samples.len() {
+                    if let Some(row) = rows.row(lane, n, is_reverse) {
+                        let from = &rows.values[row * rows.width..];
+                        input.iter_mut().zip(from).for_each(|(to, from)| to[lane] = from[lane]);
+                    }
+                }
+                before.clear();
+                if layer.layer.is_recurrent() {
+                    before.extend_from_slice(&layer.h);
+                }
+                layer.step(&input);
+                for (lane, &sample) in self.samples.iter().enumerate() {
+                    let Some(row) = rows.row(lane, n, is_reverse) else { continue };
+                    let signals = [&input, &before, &layer.n, &layer.c, &layer.h];
+                    let [input, before, reset, cell, output] = gathered.fill(lane, signals);
+                    visitor.visit(Step {
+                        sample,
+                        step: rows.step(lane, row),
+                        layer: index,
+                        input,
+                        before,
+                        reset,
+                        cell,
+                        output,
+                    });
+                    let to = &mut given.values[if once { 0 } else { row * width } + column..];
+                    to.iter_mut().zip(output).for_each(|(to, from)| to[lane] = *from);
+                    if n + 1 == rows.counts[lane] {
+                        responses[lane].states[index] = layer.state(lane);
+                    }
+                }
+            }
+            column += layer.h.len();
+        }
+        given
     }
 }
 
@@ -221,7 +300,7 @@ impl<'a> Group<'a> {
 struct Gathered([Vec<f64>; 5]);
 
 impl Gathered {
-    fn fill(&mut self, lane: usize, from: [&[Lane]; 5]) -> [&[f64]; 5] {
+    fn fill(&mut self, lane: usize, from: [&Vec<Lane>; 5]) -> [&[f64]; 5] {
         for (to, from) in self.0.iter_mut().zip(from) {
             to.clear();
             to.extend(from.iter().map(|v| v[lane]));

@@ -1,6 +1,6 @@
 //! The integer network against the float one, signal by signal.
 
-use gatelet::{Model, Stream};
+use gatelet::Model;
 use indicatif::ProgressBar;
 use rayon::prelude::*;
 
@@ -61,14 +61,14 @@ impl Noise {
 pub struct Recording {
     x: Sequences,
     /// `[sample][layer][step][unit]`.
-    outputs: Vec<Vec<Vec<f64>>>,
+    outputs: Vec<Vec<Vec<Vec<f64>>>>,
 }
 
 impl Recording {
     /// Runs `x` through `graph`.
     pub fn new(graph: &Graph, x: Sequences) -> Self {
-        let depth = graph.layers.len();
-        let recorder = || Recorder { depth, samples: Vec::new() };
+        let none = vec![vec![Vec::new(); x.steps()]; graph.layers.len()];
+        let recorder = || Recorder { none: &none, samples: Vec::new() };
         let (_, recorders) = reference::forward_with(graph, &x, recorder, &ProgressBar::hidden());
         let mut samples: Vec<_> = recorders.into_iter().flat_map(|r| r.samples).collect();
         samples.sort_by_key(|(sample, _)| *sample);
@@ -88,20 +88,18 @@ impl Recording {
     /// If `model` is not made from the graph.
     pub fn steps(&self, model: &Model<'_>) -> Vec<Vec<Noise>> {
         let none = || vec![vec![Noise::default(); self.x.steps()]; model.depth()];
-        let one = |(sample, layers): (usize, &Vec<Vec<f64>>)| {
+        let one = |(sample, layers): (usize, &Vec<Vec<Vec<f64>>>)| {
             let mut noise = none();
             let input = host::quantize(model, self.x.sample(sample));
-            let mut memory = vec![0; model.memory_words()];
-            let mut stream = Stream::new(*model, &mut memory).expect("a buffer as long as needed");
-            for (step, x) in input.chunks_exact(model.inputs()).enumerate() {
-                stream.step(x).expect("a step as wide as the model says");
+            let trace = host::Trace::new(model, &input);
+            for step in 0..self.x.lengths()[sample] {
                 let answers = !model.answers_last() || step + 1 == self.x.lengths()[sample];
-                let depth = model.depth() - usize::from(!answers);
+                let depth = model.depth() - usize::from(!answers && model.steps() == 0);
                 for (index, noise) in noise.iter_mut().enumerate().take(depth) {
-                    let output = stream.layer_output(index);
+                    let Some(output) = trace.output(index, step) else { continue };
                     let scale = model.layer(index).map_or(0.0, |layer| f64::from(layer.scale()));
-                    let exact = &layers[index][step * output.len()..][..output.len()];
-                    noise[step].add(exact, output.iter().map(|v| f64::from(*v) * scale));
+                    let found = output.iter().map(|v| f64::from(*v) * scale);
+                    noise[step].add(&layers[index][step], found);
                 }
             }
             noise
@@ -127,18 +125,19 @@ impl Recording {
 }
 
 /// Every layer's outputs, sample by sample.
-struct Recorder {
-    depth: usize,
-    samples: Vec<(usize, Vec<Vec<f64>>)>,
+struct Recorder<'a> {
+    /// A sample without outputs.
+    none: &'a Vec<Vec<Vec<f64>>>,
+    samples: Vec<(usize, Vec<Vec<Vec<f64>>>)>,
 }
 
-impl Visitor for Recorder {
+impl Visitor for Recorder<'_> {
     fn visit(&mut self, step: Step<'_>) {
         let known = self.samples.iter().position(|(sample, _)| *sample == step.sample);
         let index = known.unwrap_or_else(|| {
-            self.samples.push((step.sample, vec![Vec::new(); self.depth]));
+            self.samples.push((step.sample, self.none.clone()));
             self.samples.len() - 1
         });
-        self.samples[index].1[step.layer].extend_from_slice(step.output);
+        self.samples[index].1[step.layer][step.step] = step.output.to_vec();
     }
 }

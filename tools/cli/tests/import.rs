@@ -6,10 +6,10 @@ use std::io::{Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 
 use gatelet_cli::data::Dataset;
-use gatelet_cli::graph::{Graph, Output};
+use gatelet_cli::graph::Graph;
 use gatelet_cli::import::import;
 use gatelet_cli::npz::Npz;
-use gatelet_cli::reference::forward;
+use gatelet_cli::reference::answers;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
@@ -40,12 +40,7 @@ fn data(file: &str) -> PathBuf {
 
 /// The outputs that count, sample after sample.
 fn outputs(graph: &Graph, x: &Path) -> Vec<f64> {
-    let responses = forward(graph, &Dataset::read(x).unwrap().x);
-    let all = responses.iter().map(|response| match graph.output {
-        Output::Last => response.last(graph.outputs()),
-        Output::EveryStep => &response.outputs,
-    });
-    all.collect::<Vec<_>>().concat()
+    answers(graph, &Dataset::read(x).unwrap().x).concat()
 }
 
 fn assert_answers(model: &Path, x: &Path, expected: &str) {

@@ -5,10 +5,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use gatelet_cli::data::Dataset;
-use gatelet_cli::graph::{Graph, Output};
+use gatelet_cli::graph::Graph;
 use gatelet_cli::import::import;
 use gatelet_cli::npz::Npz;
-use gatelet_cli::reference::forward;
+use gatelet_cli::reference::answers;
 use tempfile::TempDir;
 use zip::ZipArchive;
 
@@ -21,13 +21,8 @@ fn data(file: &str) -> PathBuf {
 
 /// The largest difference of `graph`'s outputs from `expected` in the file.
 fn error(graph: &Graph, file: &Path, expected: &str) -> f64 {
-    let responses = forward(graph, &Dataset::read(file).unwrap().x);
-    let outputs = responses.iter().flat_map(|response| match graph.output {
-        Output::Last => response.last(graph.outputs()),
-        Output::EveryStep => &response.outputs,
-    });
+    let outputs = answers(graph, &Dataset::read(file).unwrap().x).concat();
     let expected = Npz::open(file).unwrap().array(expected).unwrap().unwrap().into_f32();
-    let outputs: Vec<f64> = outputs.copied().collect();
     assert_eq!(outputs.len(), expected.len(), "{}", file.display());
     let errors = outputs.iter().zip(&expected).map(|(a, &b)| (a - f64::from(b)).abs());
     errors.fold(0.0, f64::max)

@@ -18,7 +18,7 @@ pub(crate) struct Args {
     /// The board to run it on
     #[arg(long, value_parser = BOARDS)]
     board: String,
-    /// Samples to run: an .npz file with `x` [without it, 20 random sequences of 20 steps]
+    /// Samples to run: an .npz file with `x` [without it, 20 random sequences of up to 20 steps]
     #[arg(long)]
     input: Option<PathBuf>,
     /// Print one JSON value
@@ -32,10 +32,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let samples: Vec<_> = match &args.input {
         Some(path) => {
             let x = Dataset::read(path)?.x;
-            x.expect_features(model.inputs())?;
+            host::expect_fit(&model, &x)?;
             (0..x.len()).map(|sample| host::quantize(&model, x.sample(sample))).collect()
         }
-        None => device::random(20, 20 * model.inputs()),
+        None => {
+            let steps = if model.steps() > 0 { model.steps().min(20) } else { 20 };
+            device::random(20, steps * model.inputs())
+        }
     };
     let report = device::run(&Board::named(&args.board)?, &args.blob, model, &samples)?;
     if args.json {

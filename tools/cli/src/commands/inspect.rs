@@ -49,6 +49,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         "output       {}",
         if summary.answers_last { "after the last step" } else { "every step" }
     );
+    if let Some(steps) = summary.steps {
+        println!("sequences    {steps} steps at most, read as a whole");
+    }
     for (output, (mean, step)) in summary.output_scaling.iter().enumerate() {
         // Most outputs are alike, and one line says it.
         if output == 0 || summary.output_scaling[0] != (*mean, *step) {

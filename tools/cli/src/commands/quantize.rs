@@ -8,7 +8,7 @@ use gatelet::WeightType;
 use gatelet::blob::format::extra;
 use gatelet_cli::audio;
 use gatelet_cli::budget::{Found, search};
-use gatelet_cli::calibrate::calibrate;
+use gatelet_cli::calibrate::{Statistics, calibrate};
 use gatelet_cli::data::{Dataset, Targets};
 use gatelet_cli::graph::Graph;
 use gatelet_cli::host::Blob;
@@ -62,6 +62,10 @@ pub(crate) struct Args {
     /// then in raw units
     #[arg(long, value_name = "FILE")]
     scaler: Option<PathBuf>,
+    /// Most steps of a sequence, for a model with layers that run backwards: it keeps all of them in
+    /// RAM [without it, the steps of the longest calibration sequence]
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
     /// Names of the outputs, one a line
     #[arg(long)]
     labels: Option<PathBuf>,
@@ -112,6 +116,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     progress.finish_and_clear();
     if let Some(section) = extras.get(&extra::AUDIO) {
         seen.input_step = Some(gatelet::audio::Settings::from_bytes(section)?.step());
+    }
+    if let Some(steps) = args.steps {
+        seen.steps = bound(&graph, &seen, steps)?;
     }
     let packing = packing(&args.target);
     let weights = match args.weights.as_str() {
@@ -177,6 +184,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         );
     }
     graph.notes.iter().for_each(|note| println!("note: {note}"));
+    if model.steps() > 0 {
+        println!(
+            "note: it reads whole sequences, of {} steps at most{}",
+            model.steps(),
+            if args.steps.is_some() {
+                ""
+            } else {
+                ", as long as the longest of the calibration (--steps)"
+            }
+        );
+    }
     println!("{:24} {:>12} {:>10}", "layer", "shape", "SQNR");
     for (layer, sqnr) in graph.layers.iter().zip(sqnr) {
         let shape = format!("{} -> {}", layer.inputs(), layer.units());
@@ -220,6 +238,21 @@ fn sections(args: &Args, graph: &Graph, labels: &[String]) -> Result<BTreeMap<u3
         sections.insert(extra::TRIGGER, section);
     }
     Ok(sections)
+}
+
+/// The bound `steps`, if the network needs one that long.
+fn bound(graph: &Graph, seen: &Statistics, steps: usize) -> Result<usize> {
+    ensure!(
+        graph.is_bidirectional(),
+        "--steps is for models with layers that run backwards; this one takes sequences without end: \
+         leave it out"
+    );
+    ensure!(
+        steps >= seen.steps,
+        "--steps {steps} is less than the {} of the longest calibration sequence",
+        seen.steps
+    );
+    Ok(steps)
 }
 
 fn read_data(path: &Path, graph: &Graph) -> Result<Dataset> {

@@ -30,7 +30,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let blob = Blob::read(&args.blob)?;
     let model = blob.model()?;
     let x = Dataset::read(&args.input)?.x;
-    x.expect_features(model.inputs())?;
+    host::expect_fit(&model, &x)?;
     let progress = terminal::progress("running", x.len());
     let answers = host::run(&model, &x, &progress);
     progress.finish_and_clear();

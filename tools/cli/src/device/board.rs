@@ -172,6 +172,9 @@ fn features(board: &str, model: Model<'_>) -> String {
     if model.packing() != packing(board) {
         features.insert("packings");
     }
+    if model.steps() > 0 {
+        features.insert("bidirectional");
+    }
     for layer in layers {
         features.extend(match layer.kind() {
             LayerKind::Rnn(_) => Some("rnn"),

@@ -42,6 +42,8 @@ pub(super) fn quantize(name: &str, embedding: &Embedding, weights: WeightType) -
         units: table.cols(),
         scale: scale as f32,
         shift,
+        reverse: false,
+        beside: false,
         rows: (0..table.rows()).into_par_iter().map(row).collect(),
     }
 }

@@ -37,7 +37,7 @@ impl Signal {
         self.steps.len()
     }
 
-    fn chain(mut self, other: Self) -> Self {
+    pub(super) fn chain(mut self, other: Self) -> Self {
         self.means.extend(other.means);
         self.steps.extend(other.steps);
         self
@@ -114,6 +114,8 @@ pub(super) fn quantize(
         units: layer.units(),
         scale: scale as f32,
         shift: shift as u8,
+        reverse: layer.is_reverse(),
+        beside: layer.beside,
         rows: rows.with_context(|| format!("layer `{}` cannot be represented", layer.name))?,
     })
 }

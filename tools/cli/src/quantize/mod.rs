@@ -63,6 +63,10 @@ pub struct Layer {
     pub scale: f32,
     /// Fractional bits that `z` has more than the output (scaled outputs only).
     pub shift: u8,
+    /// Whether it runs from the sequence's last step to its first.
+    pub reverse: bool,
+    /// Whether it takes the same input as the layer before it.
+    pub beside: bool,
     /// `[gate][unit]`, of an embedding `[token]` with a product each: gates `i f g o`; `z r n` (reset before); `z r n_x n_h` (reset after).
     pub rows: Vec<Row>,
 }
@@ -78,9 +82,17 @@ pub struct Quantized {
     pub output_scaling: Option<Vec<(f32, f32)>>,
     /// When the output counts.
     pub output: Output,
+    /// Most steps of a sequence, if layers read whole ones; else 0.
+    pub steps: usize,
 }
 
 impl Quantized {
+    /// Elements of the output.
+    pub fn outputs(&self) -> usize {
+        let beside = self.layers.iter().rev().take_while(|layer| layer.beside).count();
+        self.layers[self.layers.len() - 1 - beside..].iter().map(|layer| layer.units).sum()
+    }
+
     /// Input features whose widest values, as calibration saw them, saturate, so that the others
     /// keep their precision.
     pub fn saturating(&self, seen: &Statistics) -> Vec<usize> {
@@ -176,12 +188,17 @@ impl<'a> Quantizer<'a> {
         seen: &'a Statistics,
         normalization: Vec<(f32, f32)>,
     ) -> Self {
-        let mut inputs = vec![Signal {
+        let measured = Signal {
             means: normalization.iter().map(|(mean, _)| f64::from(*mean)).collect(),
             steps: normalization.iter().map(|(_, step)| f64::from(*step)).collect(),
-        }];
-        inputs
-            .extend(graph.layers.iter().zip(&seen.layers).map(|(l, seen)| layer::output(l, seen)));
+        };
+        let outputs: Vec<Signal> =
+            graph.layers.iter().zip(&seen.layers).map(|(l, seen)| layer::output(l, seen)).collect();
+        let given = |index: usize| match &outputs[graph.sources(index)] {
+            [] => measured.clone(),
+            [first, beside @ ..] => beside.iter().cloned().fold(first.clone(), Signal::chain),
+        };
+        let inputs = (0..graph.layers.len()).map(given).collect();
         Self { graph, seen, normalization, inputs }
     }
 
@@ -222,6 +239,7 @@ impl<'a> Quantizer<'a> {
             normalization: self.normalization.clone(),
             output_scaling,
             output: self.graph.output,
+            steps: if self.graph.is_bidirectional() { self.seen.steps } else { 0 },
         }
     }
 

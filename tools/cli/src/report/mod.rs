@@ -132,7 +132,7 @@ impl Report {
         let model = blob.model()?;
         let evaluation = evaluate(blob, data, Some(graph), progress)?;
         let x = data.x.spread(WATCHED);
-        let signals = Signals::new(quantized, &model, &x);
+        let signals = Signals::new(graph, quantized, &model, &x);
         let recording = Recording::new(graph, x);
         let steps = recording.steps(&model);
         let sensitivity = Sensitivity::new(graph, seen, quantized, &recording)?;

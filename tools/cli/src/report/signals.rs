@@ -1,11 +1,12 @@
 //! What the integers do inside: which saturate, and how they are spread.
 
 use gatelet::fixed::CELL_MAX;
-use gatelet::{Activation, LayerKind, Model, Stream};
+use gatelet::{Activation, LayerKind, Model};
 use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::data::Sequences;
+use crate::graph::{Graph, Output};
 use crate::host;
 use crate::quantize::{Product, Quantized, Row};
 
@@ -98,10 +99,17 @@ pub struct Signals {
 
 impl Signals {
     /// Runs `x` through the integer network.
-    pub(super) fn new(quantized: &Quantized, model: &Model<'_>, x: &Sequences) -> Self {
+    pub(super) fn new(
+        graph: &Graph,
+        quantized: &Quantized,
+        model: &Model<'_>,
+        x: &Sequences,
+    ) -> Self {
         let all: Vec<Self> = (0..x.len())
             .into_par_iter()
-            .map(|sample| Self::empty(quantized, model).watch(quantized, model, x.sample(sample)))
+            .map(|sample| {
+                Self::empty(quantized, model).watch(graph, quantized, model, x.sample(sample))
+            })
             .collect();
         let mut total = Self::empty(quantized, model);
         for signals in &all {
@@ -134,41 +142,50 @@ impl Signals {
         }
     }
 
-    fn watch(mut self, quantized: &Quantized, model: &Model<'_>, features: &[f32]) -> Self {
-        let mut memory = vec![0; model.memory_words()];
-        let mut stream = Stream::new(*model, &mut memory).expect("a buffer as long as needed");
-        let mut before: Vec<Vec<i16>> =
-            quantized.layers.iter().map(|layer| vec![0; layer.units]).collect();
+    fn watch(
+        mut self,
+        graph: &Graph,
+        quantized: &Quantized,
+        model: &Model<'_>,
+        features: &[f32],
+    ) -> Self {
         let input = host::quantize(model, features);
-        for x in input.chunks_exact(model.inputs()) {
-            x.iter().for_each(|x| self.inputs.add(x.unsigned_abs() == 32767));
-            stream.step(x).expect("a step as wide as the model says");
-            let mut x = x;
-            // Where a layer's state lies among those of all.
-            let mut words = stream.state();
-            let layers = quantized.layers.iter().zip(&mut self.layers).zip(&mut before);
-            for (index, ((layer, seen), h)) in layers.enumerate() {
-                let output = stream.layer_output(index);
+        input.iter().for_each(|x| self.inputs.add(x.unsigned_abs() == 32767));
+        let trace = host::Trace::new(model, &input);
+        // The step whose output of a layer the next is given.
+        let counts = |index: usize, step: usize| {
+            let is_final = graph.gives_once(index) && graph.output == Output::Last;
+            if is_final && graph.layers[index].is_reverse() { 0 } else { step }
+        };
+        for (index, (layer, seen)) in quantized.layers.iter().zip(&mut self.layers).enumerate() {
+            let sources = graph.sources(index);
+            let zero = vec![0; layer.units];
+            for (step, x) in input.chunks_exact(model.inputs()).enumerate() {
+                let Some(output) = trace.output(index, step) else { continue };
+                let given: Vec<i16> = match sources.is_empty() {
+                    true => x.to_vec(),
+                    false => sources
+                        .clone()
+                        .flat_map(|k| trace.output(k, counts(k, step)).unwrap_or_default())
+                        .copied()
+                        .collect(),
+                };
+                let before = if layer.reverse { Some(step + 1) } else { step.checked_sub(1) };
+                let h = before.and_then(|before| trace.output(index, before)).unwrap_or(&zero);
                 for (gate, (_, beyond)) in gates(layer.kind).iter().zip(&mut seen.gates) {
                     let rows = &layer.rows[gate.index * layer.units..][..layer.units];
-                    let z = rows.iter().map(|row| pre_activation(row, x, h));
+                    let z = rows.iter().map(|row| pre_activation(row, &given, h));
                     z.for_each(|z| beyond.add(z.unsigned_abs() >= gate.limit << 16));
                 }
-                let padded = layer.units.next_multiple_of(4);
-                let has_memory = matches!(layer.kind, LayerKind::Lstm | LayerKind::Gru { .. });
-                let (state, rest) =
-                    words.split_at(padded / 2 + if has_memory { padded } else { 0 });
-                words = rest;
                 if let Some(cells) = &mut seen.cells {
-                    let at_limit = |c: &u32| (*c as i32).abs() >= CELL_MAX;
-                    state[..layer.units].iter().for_each(|c| cells.add(at_limit(c)));
+                    let at_limit = |c: &i32| c.abs() >= CELL_MAX;
+                    let state = trace.cells(index, step).unwrap_or(&[]);
+                    state.iter().for_each(|c| cells.add(at_limit(c)));
                 }
                 for value in output {
                     seen.outputs.add(value.unsigned_abs() == 32767);
                     seen.histogram.add(f64::from(*value) * f64::from(layer.scale));
                 }
-                h.copy_from_slice(output);
-                x = h;
             }
         }
         self

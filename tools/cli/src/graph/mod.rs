@@ -12,7 +12,14 @@
 //! Weights are `f64`: importers fold normalization layers into them, and the
 //! fold must not round.
 
-use anyhow::{Result, bail, ensure};
+mod align;
+mod builder;
+
+use std::ops::Range;
+
+use anyhow::{Result, ensure};
+
+pub use builder::GraphBuilder;
 
 /// A row-major matrix.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,6 +73,13 @@ impl Matrix {
     fn times(&self, x: &[f64]) -> Vec<f64> {
         let dot = |r| self.row(r).iter().zip(x).map(|(w, x)| w * x).sum();
         (0..self.rows).map(dot).collect()
+    }
+
+    /// Puts all columns behind themselves until there are `copies` of them.
+    fn repeat_columns(&mut self, copies: usize) {
+        let rows = self.values.chunks_exact(self.cols);
+        self.values = rows.flat_map(|row| row.repeat(copies)).collect();
+        self.cols *= copies;
     }
 
     /// Multiplies every column by its factor.
@@ -303,6 +317,15 @@ impl Op {
     }
 }
 
+/// Which way a recurrent layer goes through a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the first step to the last.
+    Forward,
+    /// From the last step to the first.
+    Reverse,
+}
+
 /// One layer of the stack.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
@@ -310,9 +333,23 @@ pub struct Layer {
     pub name: String,
     /// What it computes.
     pub op: Op,
+    /// Which way it goes through a sequence.
+    pub direction: Direction,
+    /// Whether it takes the same input as the layer before it, its output following that one's.
+    pub beside: bool,
 }
 
 impl Layer {
+    /// Whether it runs from the last step to the first.
+    pub fn is_reverse(&self) -> bool {
+        self.direction == Direction::Reverse
+    }
+
+    /// Whether it carries a state from step to step.
+    pub fn is_recurrent(&self) -> bool {
+        self.op.recurrent_matrix().is_some()
+    }
+
     /// Features it takes at a step; of an embedding 1, a token's id.
     pub fn inputs(&self) -> usize {
         match &self.op {
@@ -339,8 +376,8 @@ impl Layer {
         self.op.input_matrix().values().len() + recurrent + self.op.bias().len() + inner_bias
     }
 
-    /// Refuses shapes that do not fit each other and numbers that are none.
-    fn validate(&self) -> Result<()> {
+    /// Refuses shapes that do not fit each other or `given` inputs, and numbers that are none.
+    fn validate(&self, given: usize) -> Result<()> {
         let (name, units, gates) = (&self.name, self.units(), self.op.gates());
         ensure!(
             units > 0 && !self.op.input_matrix().values().is_empty(),
@@ -380,6 +417,11 @@ impl Layer {
             all.all(|w| w.is_finite()),
             "layer `{name}` has a weight that is NaN or infinite: the training diverged, use an earlier checkpoint"
         );
+        ensure!(
+            self.inputs() == given,
+            "layer `{name}` takes {} inputs but is given {given}",
+            self.inputs(),
+        );
         Ok(())
     }
 }
@@ -387,8 +429,12 @@ impl Layer {
 /// When the model answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Once, after the last step (Keras: `return_sequences=False`).
+    /// Once, after the last step (Keras: `return_sequences=False`, PyTorch: `h_n`). A layer that
+    /// runs backwards gives its state after the sequence's first step, which it takes last.
     Last,
+    /// Once, with the output *at* the last step (PyTorch: `out[:, -1]`), which is the first that a
+    /// layer running backwards takes. The same as `Last` where the last recurrent layer runs forward.
+    AtLast,
     /// At every step (Keras: `return_sequences=True`).
     EveryStep,
 }
@@ -418,7 +464,15 @@ impl Affine {
     }
 }
 
-/// A stack of layers, each fed by the one before it. Every state starts at zero.
+impl Output {
+    /// Whether there is one answer a sequence.
+    pub fn is_once(self) -> bool {
+        self != Self::EveryStep
+    }
+}
+
+/// A stack of stages: a layer and those beside it, fed by the stage before. Every state starts at
+/// zero.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
     /// The layers in order; never empty, sizes fit, softmax only at the end.
@@ -432,6 +486,35 @@ pub struct Graph {
 }
 
 impl Graph {
+    /// The layers that take the same input, stage after stage.
+    pub fn stages(&self) -> Vec<Range<usize>> {
+        let starts = (0..self.layers.len()).filter(|&k| !self.layers[k].beside);
+        let ends = starts.clone().skip(1).chain([self.layers.len()]);
+        starts.zip(ends).map(|(start, end)| start..end).collect()
+    }
+
+    /// The layers whose outputs the layer at `index` is given, side by side; none if it takes the
+    /// model's input.
+    pub fn sources(&self, index: usize) -> Range<usize> {
+        let stages = self.stages();
+        let own = stages.iter().position(|stage| stage.contains(&index));
+        own.and_then(|own| stages.get(own.checked_sub(1)?).cloned()).unwrap_or(0..0)
+    }
+
+    /// Whether layers need the whole sequence: one runs backwards, or beside another.
+    pub fn is_bidirectional(&self) -> bool {
+        self.layers.iter().any(|layer| layer.is_reverse() || layer.beside)
+    }
+
+    /// Whether the layer at `index` gives but one output a sequence: it is part of the answer of a
+    /// network that reads whole sequences.
+    pub fn gives_once(&self, index: usize) -> bool {
+        let behind = self.stages().into_iter().filter(|stage| stage.start > index);
+        self.is_bidirectional()
+            && self.output.is_once()
+            && behind.flatten().all(|k| !self.layers[k].is_recurrent())
+    }
+
     /// Features the model takes at a step.
     pub fn inputs(&self) -> usize {
         self.layers[0].inputs()
@@ -439,7 +522,8 @@ impl Graph {
 
     /// Values the model gives at a step.
     pub fn outputs(&self) -> usize {
-        self.layers[self.layers.len() - 1].units()
+        let last = self.stages().pop().unwrap_or_default();
+        self.layers[last].iter().map(Layer::units).sum()
     }
 
     /// Weights and biases of all layers.
@@ -462,164 +546,5 @@ impl Graph {
             None => answers.clone(),
         });
         Ok(self)
-    }
-}
-
-/// Stacks layers, folding normalizations and activations into them exactly.
-pub struct GraphBuilder {
-    width: usize,
-    layers: Vec<Layer>,
-    /// On its way into a neighbouring layer, with its name.
-    pending: Option<(String, Affine)>,
-    notes: Vec<String>,
-}
-
-impl GraphBuilder {
-    /// An empty stack over `inputs` features.
-    pub fn new(inputs: usize) -> Self {
-        Self { width: inputs, layers: Vec::new(), pending: None, notes: Vec::new() }
-    }
-
-    /// Values the stack gives so far.
-    pub fn width(&self) -> usize {
-        self.width
-    }
-
-    /// Adds a layer.
-    ///
-    /// # Errors
-    /// If its shapes contradict each other or the layer before it, a weight is
-    /// not finite, or it follows a softmax.
-    pub fn layer(&mut self, name: impl Into<String>, op: Op) -> Result<()> {
-        let mut layer = Layer { name: name.into(), op };
-        layer.validate()?;
-        ensure!(
-            layer.inputs() == self.width,
-            "layer `{}` takes {} inputs but is given {}",
-            layer.name,
-            layer.inputs(),
-            self.width
-        );
-        if let Some(Layer { name, op: Op::Dense(Dense { activation: Activation::Softmax, .. }) }) =
-            self.layers.last()
-        {
-            bail!(
-                "layer `{name}` is a softmax inside the network, before `{}`; \
-                 gatelet takes a softmax only at the end",
-                layer.name
-            );
-        }
-        ensure!(
-            !matches!(layer.op, Op::Embedding(_)) || self.layers.is_empty(),
-            "layer `{}` (Embedding) takes tokens, so it must be the first",
-            layer.name
-        );
-        self.settle();
-        if let Some((name, affine)) = self.pending.take() {
-            ensure!(
-                layer.op.fold(&affine),
-                "layer `{name}` changes the tokens that `{}` takes; remove it",
-                layer.name
-            );
-        }
-        self.width = layer.units();
-        self.layers.push(layer);
-        Ok(())
-    }
-
-    /// Applies an activation that stands alone: fused into a linear dense
-    /// layer right before it, else as a dense layer with identity weights.
-    ///
-    /// # Errors
-    /// As [`layer`](Self::layer).
-    pub fn activation(&mut self, name: impl Into<String>, activation: Activation) -> Result<()> {
-        if activation == Activation::Linear {
-            return Ok(());
-        }
-        self.settle();
-        if let (None, Some(dense)) = (&self.pending, linear_end(&mut self.layers)) {
-            dense.activation = activation;
-            return Ok(());
-        }
-        let weights = Matrix::diagonal(&vec![1.0; self.width]);
-        let bias = vec![0.0; self.width];
-        self.layer(name, Op::Dense(Dense { weights, bias, activation }))
-    }
-
-    /// Applies `scale[k] * x[k] + offset[k]`: folded into a linear dense layer
-    /// right before it, else into the layer after it; at the end it says what
-    /// the answers mean.
-    ///
-    /// # Errors
-    /// If it does not fit the width, or a number is not finite.
-    pub fn affine(
-        &mut self,
-        name: impl Into<String>,
-        scale: Vec<f64>,
-        offset: Vec<f64>,
-    ) -> Result<()> {
-        let name = name.into();
-        ensure!(
-            scale.len() == self.width && offset.len() == self.width,
-            "layer `{name}` normalizes {} features but is given {}",
-            scale.len(),
-            self.width
-        );
-        ensure!(
-            scale.iter().chain(&offset).all(|v| v.is_finite()),
-            "layer `{name}` has a mean, variance or factor that is NaN or infinite"
-        );
-        let affine = Affine { scale, offset };
-        self.pending = Some(match self.pending.take() {
-            Some((name, before)) => (name, before.then(&affine)),
-            None => (name, affine),
-        });
-        Ok(())
-    }
-
-    /// Something the user should know.
-    pub fn note(&mut self, note: impl Into<String>) {
-        self.notes.push(note.into());
-    }
-
-    /// The finished graph.
-    ///
-    /// # Errors
-    /// If there is no layer.
-    pub fn finish(mut self, output: Output) -> Result<Graph> {
-        let mut answers = None;
-        if let Some((name, affine)) = self.pending.take_if(|_| !self.layers.is_empty()) {
-            let is_bias = affine.scale.iter().all(|s| *s == 1.0);
-            match linear_end(&mut self.layers) {
-                Some(dense) if is_bias || !affine.is_scaling() => dense.scale_outputs(&affine),
-                None if !affine.is_scaling() => {
-                    let weights = Matrix::diagonal(&affine.scale);
-                    let (bias, activation) = (affine.offset, Activation::Linear);
-                    self.layer(name, Op::Dense(Dense { weights, bias, activation }))?;
-                }
-                _ => answers = Some(affine),
-            }
-        }
-        ensure!(!self.layers.is_empty(), "the model has no layer with weights");
-        Ok(Graph { layers: self.layers, output, answers, notes: self.notes })
-    }
-
-    /// Folds what is pending into a linear dense layer right before it.
-    fn settle(&mut self) {
-        if let Some(dense) = linear_end(&mut self.layers)
-            && let Some((_, affine)) = self.pending.take()
-        {
-            dense.scale_outputs(&affine);
-        }
-    }
-}
-
-/// The dense layer at the end, if it has no activation yet.
-fn linear_end(layers: &mut [Layer]) -> Option<&mut Dense> {
-    match layers.last_mut() {
-        Some(Layer { op: Op::Dense(dense), .. }) => {
-            (dense.activation == Activation::Linear).then_some(dense)
-        }
-        _ => None,
     }
 }
