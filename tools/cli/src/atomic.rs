@@ -1,10 +1,10 @@
-//! Files that appear whole or not at all.
+//! Files and folders that appear whole or not at all.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 /// Writes `path` through `fill`. The file appears under its name only after
 /// everything succeeded; on any error nothing is left behind and a file that
@@ -77,6 +77,26 @@ pub fn write_all(folder: &Path, files: &[(&str, &str)]) -> Result<()> {
     result.with_context(in_context)
 }
 
+/// Makes the folder `path` through `fill`, which is given a folder to write into. It appears under its
+/// name only after everything succeeded; on any error nothing is left behind.
+///
+/// # Errors
+/// If there is something at `path` already other than an empty folder; those of `fill`, and of the
+/// file system, naming `path`.
+pub fn write_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let in_context = || format!("cannot write {}", path.display());
+    if path.exists() {
+        let is_empty = path.read_dir().is_ok_and(|mut entries| entries.next().is_none());
+        ensure!(is_empty, "{} is there already: name a folder that is not", path.display());
+    }
+    let new = builder(0o777).tempdir_in(folder(path)).with_context(in_context)?;
+    fill(new.path())?;
+    if path.exists() {
+        std::fs::remove_dir(path).with_context(in_context)?;
+    }
+    std::fs::rename(new.path(), path).with_context(in_context)
+}
+
 /// Where `path` is to appear: a rename is atomic only inside a file system.
 fn folder(path: &Path) -> &Path {
     match path.parent() {
@@ -89,11 +109,16 @@ fn folder(path: &Path) -> &Path {
 const ORDINARY: u32 = 0o666;
 
 fn new_file(folder: &Path, mode: u32) -> std::io::Result<tempfile::NamedTempFile> {
+    builder(mode).tempfile_in(folder)
+}
+
+/// Makes temporary files and folders with permissions that the user's mask reduces as usual.
+fn builder(mode: u32) -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".gatelet-");
     #[cfg(unix)]
-    let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
-    #[cfg(unix)]
-    builder.permissions(permissions);
-    builder.tempfile_in(folder)
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
+    #[cfg(not(unix))]
+    let _ = mode;
+    builder
 }

@@ -20,6 +20,7 @@ pub mod inspect;
 pub mod moments;
 pub mod npz;
 pub mod pack;
+pub mod project;
 pub mod provenance;
 pub mod quantize;
 pub mod reference;

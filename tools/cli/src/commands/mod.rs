@@ -9,6 +9,7 @@ mod features;
 mod inspect;
 mod keygen;
 mod listen;
+mod new;
 mod quantize;
 mod run;
 mod show;
@@ -28,6 +29,7 @@ pub(crate) enum Command {
     Keygen(keygen::Args),
     Sign(sign::Args),
     Verify(verify::Args),
+    New(new::Args),
 }
 
 impl Command {
@@ -44,6 +46,7 @@ impl Command {
             Self::Keygen(args) => keygen::run(args),
             Self::Sign(args) => sign::run(args),
             Self::Verify(args) => verify::run(args),
+            Self::New(args) => new::run(args),
         }
     }
 }

@@ -51,8 +51,7 @@ impl Board {
         let Some(name) = BOARDS.into_iter().find(|board| *board == name) else {
             bail!("there is no board `{name}`; choose one of {}", BOARDS.join(", "));
         };
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
-        let folder = root.unwrap_or(Path::new("")).join("boards").join(name);
+        let folder = repository().join("boards").join(name);
         let Ok(config) = fs::read_to_string(folder.join(".cargo/config.toml")) else {
             bail!("{} is not there: run gatelet from a clone of its repository", folder.display());
         };
@@ -71,6 +70,21 @@ impl Board {
             target: text(target)?,
             runner: text(runner)?.split_whitespace().map(str::to_owned).collect(),
         })
+    }
+
+    /// Where its crate is.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What tells a user how to run it.
+    pub(crate) fn readme(&self) -> PathBuf {
+        repository().join("boards/qemu/README.md")
+    }
+
+    /// Rust's name of its target.
+    pub(crate) fn target(&self) -> &str {
+        &self.target
     }
 
     /// Builds the firmware around the blob `model` in the file `blob`, with the cells it needs.
@@ -163,6 +177,11 @@ impl Board {
         stdout.read_to_end(&mut answer)?;
         Ok(answer)
     }
+}
+
+/// The clone that this tool was built from.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new(""))
 }
 
 /// The engine's features that `model` needs on `board`.

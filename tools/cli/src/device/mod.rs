@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use gatelet::{Model, Stream};
 use serde::Serialize;
 
-pub use board::{BOARDS, Board};
+pub use board::{BOARDS, Board, repository};
 
 /// What a run on a board showed.
 #[derive(Clone, Debug, Serialize)]
@@ -104,7 +104,7 @@ pub fn random(samples: usize, length: usize) -> Vec<Vec<i16>> {
 }
 
 /// The firmware's input, as `boards/app/src/serve.rs` describes it.
-fn encode(samples: &[Vec<i16>], inputs: usize) -> Vec<u8> {
+pub(crate) fn encode(samples: &[Vec<i16>], inputs: usize) -> Vec<u8> {
     let mut bytes = (samples.len() as u32).to_le_bytes().to_vec();
     for x in samples {
         bytes.extend((x.len() as u32 / inputs as u32).to_le_bytes());
