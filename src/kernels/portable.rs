@@ -30,15 +30,16 @@ pub fn affine(
         weights = rest;
         product4(tiles, own, v)
     };
+    let rows: &[[[u32; 2]; 4]] = bytemuck::try_cast_slice(rows).unwrap_or_default();
     let both = if apart { z.len().saturating_sub(2) } else { z.len() };
     for (block, (z, rows)) in z.iter_mut().zip(rows).enumerate() {
         let x = if block <= both { next(x) } else { [0; 4] };
         let h = if block != both { next(h) } else { [0; 4] };
-        for (r, row) in rows.iter().enumerate() {
-            let [b0, b1, b2, b3, x0, x1, h0, h1] = *row;
-            z[r] = i32::from_le_bytes([b0, b1, b2, b3])
-                .wrapping_add(scale(x[r], i16::from_le_bytes([x0, x1])))
-                .wrapping_add(scale(h[r], i16::from_le_bytes([h0, h1])));
+        for (r, [bias, multipliers]) in rows.iter().enumerate() {
+            let multipliers = u32::from_le(*multipliers);
+            z[r] = (u32::from_le(*bias) as i32)
+                .wrapping_add(scale(x[r], multipliers as i16))
+                .wrapping_add(scale(h[r], (multipliers >> 16) as i16));
         }
     }
 }
@@ -73,19 +74,21 @@ fn product4(tiles: Tiles, weights: &[u8], v: &[i16]) -> [i32; 4] {
             add_tiles::<16, 4>(&mut sums, last, v_last, int8);
         }
         Tiles::Int16 if cfg!(feature = "int16") => {
-            add_tiles::<32, 4>(&mut sums, weights, v, |tile, r, c| {
-                let at = 8 * r + 2 * c;
-                i16::from_le_bytes([tile[at], tile[at + 1]]) as i32
-            })
+            let tiles: &[[[i16; 4]; 4]] = bytemuck::try_cast_slice(weights).unwrap_or_default();
+            for (tile, v) in tiles.iter().zip(v.as_chunks().0) {
+                each_row(&mut sums, |sum, r| add4(sum, |c| i16::from_le(tile[r][c]) as i32, v));
+            }
         }
         Tiles::Int4 if cfg!(feature = "int4") => {
-            let groups = weights.chunks(Tiles::Int4.bytes(GROUP));
-            for (group, v) in groups.zip(v.chunks(GROUP)) {
-                let Some((scales, nibbles)) = group.split_first_chunk::<4>() else { break };
-                let partial = group4(nibbles, v);
-                for r in 0..4 {
-                    sums[r] = partial[r].wrapping_mul(scales[r] as i32).wrapping_add(sums[r]);
-                }
+            let mut words: &[u32] = bytemuck::try_cast_slice(weights).unwrap_or_default();
+            for v in v.chunks(GROUP) {
+                let Some((scales, rest)) = words.split_first() else { break };
+                let (nibbles, rest) = rest.split_at(rest.len().min(v.len() / 2));
+                words = rest;
+                let (scales, partial) = (scales.to_le_bytes(), group4(nibbles, v));
+                each_row(&mut sums, |sum, r| {
+                    partial[r].wrapping_mul(scales[r] as i32).wrapping_add(sum)
+                });
             }
         }
         // The reader refused weights whose feature is off.
@@ -99,24 +102,45 @@ fn int8(tile: &[u8; 16], r: usize, c: usize) -> i32 {
 }
 
 /// The unscaled sums of one group of 4-bit columns.
-fn group4(nibbles: &[u8], v: &[i16]) -> [i32; 4] {
-    let mut sums = [0; 4];
-    let (v_wide, v_last) = v.as_chunks::<8>();
-    let (wide, last) = nibbles.split_at((16 * v_wide.len()).min(nibbles.len()));
-    add_tiles::<16, 8>(&mut sums, wide, v_wide.as_flattened(), |tile, r, c| {
-        let word =
-            u32::from_le_bytes([tile[4 * r], tile[4 * r + 1], tile[4 * r + 2], tile[4 * r + 3]]);
-        nibble(word, c, 4)
-    });
-    add_tiles::<8, 4>(&mut sums, last, v_last, |tile, r, c| {
-        nibble(u16::from_le_bytes([tile[2 * r], tile[2 * r + 1]]) as u32, c, 2)
-    });
+fn group4(nibbles: &[u32], v: &[i16]) -> [i32; 4] {
+    // Nibbles are weights + 8.
+    let mut sums = [v.iter().fold(0, |sum: i32, v| sum.wrapping_sub((*v as i32) << 3)); 4];
+    let (tiles, last) = nibbles.as_chunks::<4>();
+    let (v_tiles, v_last) = v.as_chunks::<8>();
+    for (tile, [v0, v1, v2, v3, v4, v5, v6, v7]) in tiles.iter().zip(v_tiles) {
+        each_row(&mut sums, |sum, r| {
+            let word = u32::from_le(tile[r]);
+            let sum = add4(sum, |c| nibble(word, c, 4), &[*v0, *v1, *v2, *v3]);
+            add4(sum, |c| nibble(word, c + 4, 4), &[*v4, *v5, *v6, *v7])
+        });
+    }
+    if let ([rows01, rows23], Some(v)) = (last, v_last.first_chunk()) {
+        each_row(&mut sums, |sum, r| {
+            let word = u32::from_le(if r < 2 { *rows01 } else { *rows23 }) >> (r % 2 * 16);
+            add4(sum, |c| nibble(word, c, 2), v)
+        });
+    }
     sums
 }
 
 /// Column `c` of a row's word, whose nibbles `k` and `k + half` are columns `2k` and `2k + 1`.
+#[inline(always)]
 fn nibble(word: u32, c: usize, half: usize) -> i32 {
-    ((word >> (4 * (c / 2 + half * (c % 2)))) & 15) as i32 - 8
+    ((word >> (4 * (c / 2 + half * (c % 2)))) & 15) as i32
+}
+
+/// `sums[r] = add(sums[r], r)`. Not a loop: compilers would keep its sums in memory.
+#[inline(always)]
+fn each_row(sums: &mut [i32; 4], add: impl Fn(i32, usize) -> i32) {
+    *sums = [add(sums[0], 0), add(sums[1], 1), add(sums[2], 2), add(sums[3], 3)];
+}
+
+/// `sum + Σ_c w(c)·v[c]`
+#[inline(always)]
+fn add4(sum: i32, w: impl Fn(usize) -> i32, v: &[i16; 4]) -> i32 {
+    let product = |c: usize| w(c).wrapping_mul(v[c] as i32);
+    let sum = sum.wrapping_add(product(0)).wrapping_add(product(1));
+    sum.wrapping_add(product(2)).wrapping_add(product(3))
 }
 
 /// Adds the products of tiles of `BYTES` bytes and `COLUMNS` columns.
