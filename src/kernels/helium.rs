@@ -3,6 +3,11 @@
 //! A tile of [`Tiles::Int8Helium`] is 4 rows × 8 columns: eight activations are loaded once for four
 //! rows, a row's eight weights widen to 16 bits as they are loaded, and `vmlava` adds eight products
 //! to a sum. `vmulh` by a multiplier in the upper half of a lane is [`scale`](crate::fixed::scale).
+//!
+//! Weights of 16 bits, four columns of a row side by side, take 9 instructions for 16 products. A row's
+//! eight weights of 4 bits are one word, copied to all lanes and shifted there: 22 for 32 products, and 16
+//! for a group of columns with one scale. They are stored as value + 8; `8·Σ x` of the group goes off at
+//! its end.
 
 use core::arch::global_asm;
 use core::marker::PhantomData;
@@ -15,9 +20,12 @@ use crate::activation::TANH;
 const UNROLLED: usize = 4;
 const TILE_BYTES: usize = 36;
 
-/// Where the products of two vectors start: `x`, then `h`.
-#[repr(C)]
-pub(super) struct Plan<'v>([Product; 2], PhantomData<&'v [i16]>);
+/// Where the products of two vectors start, `x`, then `h`; and the code.
+pub(super) struct Plan<'v> {
+    products: [Product; 2],
+    kernel: Kernel,
+    vectors: PhantomData<&'v [i16]>,
+}
 
 /// What a product starts with: the first six words are taken by one `ldm`.
 #[repr(C)]
@@ -27,27 +35,50 @@ struct Product {
     vector: *const i16,
     /// Sums of rows 2 and 3.
     more_zeros: [u32; 2],
-    rounds: usize,
+    /// Rounds through the unrolled tiles; with 4 bits, columns.
+    count: usize,
     /// Into the unrolled tiles, so that whole rounds remain.
     entry: usize,
     /// Behind the rounds: the code for the last four columns, or that behind it.
     exit: usize,
 }
 
+/// Pre-activations of the blocks from `z` to `both`, at least one, and of one whose products stay apart
+/// if `end` lies behind.
+type Kernel = unsafe extern "C" fn(
+    rows: *const [Row; 4],
+    weights: *const u8,
+    z: *mut [i32; 4],
+    products: *const [Product; 2],
+    both: *mut [i32; 4],
+    end: *mut [i32; 4],
+);
+
 /// Code behind the unrolled tiles of a product, that of its last four columns, that behind both.
 type Labels = [*const u8; 3];
 
 impl Product {
-    fn new(v: &[i16], [end, last, done]: Labels) -> Self {
-        let tiles = v.len() / 8;
+    /// A tile covers `columns` columns.
+    fn new(v: &[i16], columns: usize, [end, last, done]: Labels) -> Self {
+        let tiles = v.len() / columns;
         let first = if tiles == 0 { 0 } else { (tiles - 1) % UNROLLED + 1 };
+        Self {
+            count: tiles.div_ceil(UNROLLED),
+            entry: end.wrapping_sub(first * TILE_BYTES).addr() | 1,
+            exit: if v.len().is_multiple_of(columns) { done } else { last }.addr() | 1,
+            ..Self::in_groups(v)
+        }
+    }
+
+    /// With weights of 4 bits.
+    fn in_groups(v: &[i16]) -> Self {
         Self {
             zeros: [0; 2],
             vector: v.as_ptr(),
             more_zeros: [0; 2],
-            rounds: tiles.div_ceil(UNROLLED),
-            entry: end.wrapping_sub(first * TILE_BYTES).addr() | 1,
-            exit: if v.len().is_multiple_of(8) { done } else { last }.addr() | 1,
+            count: v.len(),
+            entry: 0,
+            exit: 0,
         }
     }
 }
@@ -56,20 +87,41 @@ impl<'v> Plan<'v> {
     /// `None` is for the portable kernel.
     #[inline(always)]
     pub(super) fn new(tiles: Tiles, x: &'v [i16], h: &'v [i16]) -> Option<Self> {
-        if tiles != Tiles::Int8Helium {
-            return None;
-        }
-        let x_labels = [
-            &raw const gatelet_affine_helium_x,
-            &raw const gatelet_affine_helium_x_last,
-            &raw const gatelet_affine_helium_x_done,
-        ];
-        let h_labels = [
-            &raw const gatelet_affine_helium_h,
-            &raw const gatelet_affine_helium_h_last,
-            &raw const gatelet_affine_helium_h_done,
-        ];
-        Some(Self([Product::new(x, x_labels), Product::new(h, h_labels)], PhantomData))
+        let (products, kernel): (_, Kernel) = match tiles {
+            Tiles::Int8Helium => {
+                let x = Product::new(
+                    x,
+                    8,
+                    [
+                        &raw const gatelet_int8_helium_x,
+                        &raw const gatelet_int8_helium_x_last,
+                        &raw const gatelet_int8_helium_x_done,
+                    ],
+                );
+                let h = Product::new(
+                    h,
+                    8,
+                    [
+                        &raw const gatelet_int8_helium_h,
+                        &raw const gatelet_int8_helium_h_last,
+                        &raw const gatelet_int8_helium_h_done,
+                    ],
+                );
+                ([x, h], gatelet_int8_helium)
+            }
+            #[cfg(feature = "int16")]
+            Tiles::Int16 => {
+                let done = &raw const gatelet_int16_helium_x_done;
+                let x = Product::new(x, 4, [&raw const gatelet_int16_helium_x, done, done]);
+                let done = &raw const gatelet_int16_helium_h_done;
+                let h = Product::new(h, 4, [&raw const gatelet_int16_helium_h, done, done]);
+                ([x, h], gatelet_int16_helium)
+            }
+            #[cfg(feature = "int4")]
+            Tiles::Int4 => ([Product::in_groups(x), Product::in_groups(h)], gatelet_int4_helium),
+            _ => return None,
+        };
+        Some(Self { products, kernel, vectors: PhantomData })
     }
 
     /// [`Blocks::next`](super::Blocks::next), or [`next_apart`](super::Blocks::next_apart); `rows` and
@@ -87,29 +139,47 @@ impl<'v> Plan<'v> {
         // SAFETY: the kernel reads as many blocks of records as `z` has, their weights and both
         // vectors, which `'v` keeps alive, and writes all of `z`.
         unsafe {
-            gatelet_affine_helium(rows.as_ptr(), weights.as_ptr(), z.start, &self.0, both, z.end);
+            (self.kernel)(rows.as_ptr(), weights.as_ptr(), z.start, &self.products, both, z.end);
         }
     }
 }
 
-unsafe extern "C" {
-    /// Pre-activations of the blocks from `z` to `both`, at least one, and of one whose products stay
-    /// apart if `end` lies behind.
-    fn gatelet_affine_helium(
-        rows: *const [Row; 4],
-        weights: *const u8,
-        z: *mut [i32; 4],
-        plan: *const [Product; 2],
-        both: *mut [i32; 4],
-        end: *mut [i32; 4],
-    );
-    static gatelet_affine_helium_x: u8;
-    static gatelet_affine_helium_x_last: u8;
-    static gatelet_affine_helium_x_done: u8;
-    static gatelet_affine_helium_h: u8;
-    static gatelet_affine_helium_h_last: u8;
-    static gatelet_affine_helium_h_done: u8;
+/// A kernel, and the labels in it.
+macro_rules! kernel {
+    ($name:ident $(, $label:ident)*) => {
+        unsafe extern "C" {
+            fn $name(
+                rows: *const [Row; 4],
+                weights: *const u8,
+                z: *mut [i32; 4],
+                products: *const [Product; 2],
+                both: *mut [i32; 4],
+                end: *mut [i32; 4],
+            );
+            $(static $label: u8;)*
+        }
+    };
 }
+
+kernel!(
+    gatelet_int8_helium,
+    gatelet_int8_helium_x,
+    gatelet_int8_helium_x_last,
+    gatelet_int8_helium_x_done,
+    gatelet_int8_helium_h,
+    gatelet_int8_helium_h_last,
+    gatelet_int8_helium_h_done
+);
+#[cfg(feature = "int16")]
+kernel!(
+    gatelet_int16_helium,
+    gatelet_int16_helium_x,
+    gatelet_int16_helium_x_done,
+    gatelet_int16_helium_h,
+    gatelet_int16_helium_h_done
+);
+#[cfg(feature = "int4")]
+kernel!(gatelet_int4_helium);
 
 // Registers: r0, r2, r4, r6 sums of rows 0 to 3 (`vmlava` wants even ones); r1 weights; r3 vector;
 // r5, r7 what the products of x and h start with; r8 records; r9 z; r10 where its blocks with both
@@ -121,12 +191,95 @@ global_asm!(
     .equ ENTRY, 24
     .equ EXIT, 28
 
-    @ The tiles of a product: rows at -24, -16 and -8 from the next tile.
-    .macro  product start, name
+    .macro  function name
+    .section .text.\name, "ax"
+    .global \name
+    .type   \name, %function
+    .thumb_func
+    .balign 4
+\name:
+    .endm
+
+    @ The tiles of a product, its sums in q0.
+    .macro  product start, name, tile, last
+    .global \name, \name\()_last, \name\()_done
     ldm     \start, {{r0, r2, r3, r4, r6, lr}}
     ldr     pc, [\start, #ENTRY]
 .Lround_\name:
     .rept   {unrolled}
+    \tile
+    .endr
+\name:
+    le      lr, .Lround_\name
+    ldr     pc, [\start, #EXIT]
+\name\()_last:
+    \last
+\name\()_done:
+    join_sums
+    .endm
+
+    .macro  join_sums
+    vmov    q0[2], q0[0], r0, r4
+    vmov    q0[3], q0[1], r2, r6
+    .endm
+
+    @ q2, q3: biases and multipliers of four rows.
+    .macro  records
+    vld20.32 {{q2, q3}}, [r8]
+    vld21.32 {{q2, q3}}, [r8]!
+    .endm
+
+    @ q2 += product of x, then that of h, times multiplier >> 16.
+    .macro  scale_x sums
+    vshl.i32 q1, q3, #16
+    vmulh.s32 \sums, \sums, q1
+    vadd.i32 q2, q2, \sums
+    .endm
+
+    .macro  scale_h sums
+    vmvn.i32 q1, #0xffff
+    vand    q1, q1, q3
+    vmulh.s32 \sums, \sums, q1
+    vadd.i32 q2, q2, \sums
+    vstrw.32 q2, [r9], #16
+    .endm
+
+    .macro  affine name, tile, last
+    function \name
+    push    {{r4-r12, lr}}
+    mov     r8, r0
+    mov     r9, r2
+    mov     r5, r3
+    add     r7, r3, #32
+    ldr     r10, [sp, #40]
+    adr     r11, .Lh_\name + 1
+
+.Lblock_\name:
+    product r5, \name\()_x, \tile, \last
+    records
+    scale_x q0
+    bx      r11
+
+    @ The product of x alone, h's rows come next.
+    .balign 4
+.Lapart_\name:
+    vstrw.32 q2, [r9], #16
+    records
+.Lh_\name:
+    product r7, \name\()_h, \tile, \last
+    scale_h q0
+    cmp     r9, r10
+    bne     .Lblock_\name
+    @ Goes on, once, if there is a block whose products stay apart.
+    adr     r11, .Lapart_\name + 1
+    ldr     r10, [sp, #44]
+    cmp     r9, r10
+    bne     .Lblock_\name
+    pop     {{r4-r12, pc}}
+    .endm
+
+    @ Rows at -24, -16 and -8 from the next tile.
+    .macro  int8_tile
     vldrh.u16 q0, [r3], #16
     vldrb.s16 q1, [r1], #32
     vmlava.s16 r0, q0, q1
@@ -136,11 +289,9 @@ global_asm!(
     vmlava.s16 r4, q0, q1
     vldrb.s16 q1, [r1, #-8]
     vmlava.s16 r6, q0, q1
-    .endr
-gatelet_affine_helium_\name:
-    le      lr, .Lround_\name
-    ldr     pc, [\start, #EXIT]
-gatelet_affine_helium_\name\()_last:
+    .endm
+
+    .macro  int8_last
     vldrh.s32 q0, [r3]
     vldrb.s32 q1, [r1], #16
     vmlava.s32 r0, q0, q1
@@ -150,61 +301,160 @@ gatelet_affine_helium_\name\()_last:
     vmlava.s32 r4, q0, q1
     vldrb.s32 q1, [r1, #-4]
     vmlava.s32 r6, q0, q1
-gatelet_affine_helium_\name\()_done:
-    vmov    q0[2], q0[0], r0, r4
-    vmov    q0[3], q0[1], r2, r6
     .endm
 
-    .section .text.gatelet_affine_helium, "ax"
-    .global gatelet_affine_helium
-    .type   gatelet_affine_helium, %function
-    .thumb_func
-    .balign 4
-gatelet_affine_helium:
-    push    {{r4-r12, lr}}
-    mov     r8, r0
-    mov     r9, r2
-    mov     r5, r3
-    add     r7, r3, #32
-    ldr     r10, [sp, #40]
-    adr     r11, .Lh + 1
-
-.Lblock:
-    product r5, x
-    vld20.32 {{q2, q3}}, [r8]
-    vld21.32 {{q2, q3}}, [r8]!
-    vshl.i32 q1, q3, #16
-    vmulh.s32 q0, q0, q1
-    vadd.i32 q2, q2, q0
-    bx      r11
-
-    @ The product of x alone, h's rows come next.
-    .balign 4
-.Lapart:
-    vstrw.32 q2, [r9], #16
-    vld20.32 {{q2, q3}}, [r8]
-    vld21.32 {{q2, q3}}, [r8]!
-    .balign 4
-.Lh:
-    product r7, h
-    vmvn.i32 q1, #0xffff
-    vand    q1, q1, q3
-    vmulh.s32 q0, q0, q1
-    vadd.i32 q2, q2, q0
-    vstrw.32 q2, [r9], #16
-    cmp     r9, r10
-    bne     .Lblock
-    @ Goes on, once, if there is a block whose products stay apart.
-    adr     r11, .Lapart + 1
-    ldr     r10, [sp, #44]
-    cmp     r9, r10
-    bne     .Lblock
-    pop     {{r4-r12, pc}}
-
-    .global gatelet_affine_helium_x, gatelet_affine_helium_x_last, gatelet_affine_helium_x_done
-    .global gatelet_affine_helium_h, gatelet_affine_helium_h_last, gatelet_affine_helium_h_done
+    affine  gatelet_int8_helium, int8_tile, int8_last
 "#,
     unrolled = const UNROLLED,
+);
+
+#[cfg(feature = "int16")]
+global_asm!(
+    concat!(".cpu ", env!("KERNEL_CPU")),
+    r#"
+    .macro  int16_tile
+    vldrh.s32 q0, [r3], #8
+    vldrh.s32 q1, [r1], #32
+    vmlava.s32 r0, q0, q1
+    vldrh.s32 q1, [r1, #-24]
+    vmlava.s32 r2, q0, q1
+    vldrh.s32 q1, [r1, #-16]
+    vmlava.s32 r4, q0, q1
+    vldrh.s32 q1, [r1, #-8]
+    vmlava.s32 r6, q0, q1
+    .endm
+
+    .macro  int16_last
+    .endm
+
+    affine  gatelet_int16_helium, int16_tile, int16_last
+"#
+);
+
+// Registers: r0, r2, r4, r6 sums of the rows in the group, r12 that of its activations; r1 weights; r3
+// vector, r5 its end; r7 bytes of the group's activations; r8 records; r9 z; r10 a row's columns; r11 the
+// products; lr tiles; q2, q3 as above; q4 shifts of the lanes; q5 mask; q6 sums; q7 scales.
+#[cfg(feature = "int4")]
+global_asm!(
+    concat!(".cpu ", env!("KERNEL_CPU")),
+    r#"
+    .equ BOTH, 100
+    .equ END, 104
+
+    @ sum += columns · activations
+    .macro  add_row sum
+    vdup.32 q1, r10
+    vshl.u16 q1, q1, q4
+    vand    q1, q1, q5
+    vmlava.s16 \sum, q0, q1
+    .endm
+
+    .macro  eight_columns sum
+    ldr     r10, [r1], #4
+    add_row \sum
+    .endm
+
+    .macro  four_columns sum
+    ldrh    r10, [r1], #2
+    orr     r10, r10, r10, lsl #8
+    add_row \sum
+    .endm
+
+    .macro  rows columns
+    \columns r0
+    \columns r2
+    \columns r4
+    \columns r6
+    .endm
+
+    .macro  grouped_product at
+    ldr     r3, [r11, #\at + 8]
+    ldr     r5, [r11, #\at + 20]
+    bl      .Lproduct_int4
+    .endm
+
+    function gatelet_int4_helium
+    push    {{r4-r11, lr}}
+    vpush   {{d8-d15}}
+    mov     r8, r0
+    mov     r9, r2
+    mov     r11, r3
+    adr     r7, .Lshifts
+    vldrw.32 q4, [r7]
+    vmov.i16 q5, #15
+
+.Lblock_int4:
+    grouped_product 0
+    records
+    scale_x q6
+    grouped_product 32
+    scale_h q6
+    ldr     r7, [sp, #BOTH]
+    cmp     r9, r7
+    bne     .Lblock_int4
+
+    @ A block whose products stay apart, if there is one.
+    ldr     r7, [sp, #END]
+    cmp     r9, r7
+    beq     .Lend_int4
+    grouped_product 0
+    records
+    scale_x q6
+    vstrw.32 q2, [r9], #16
+    records
+    grouped_product 32
+    scale_h q6
+.Lend_int4:
+    vpop    {{d8-d15}}
+    pop     {{r4-r11, pc}}
+
+    .balign 4
+.Lshifts:
+    .hword  0, 0, -4, -4, -8, -8, -12, -12
+
+.Lproduct_int4:
+    push    {{lr}}
+    add     r5, r3, r5, lsl #1
+    vmov.i32 q6, #0
+    b       .Lgroups
+.Lgroup:
+    vldrb.u32 q7, [r1], #4
+    movs    r0, #0
+    movs    r2, #0
+    movs    r4, #0
+    movs    r6, #0
+    mov     r12, #0
+    subs    r7, r5, r3
+    cmp     r7, #64
+    it      hi
+    movhi   r7, #64
+    lsr     lr, r7, #4
+    wls     lr, lr, .Llast
+.Ltile:
+    vldrh.u16 q0, [r3], #16
+    vaddva.s16 r12, q0
+    rows    eight_columns
+    le      lr, .Ltile
+.Llast:
+    tst     r7, #8
+    beq     .Lscale
+    movs    r7, #4
+    vctp.16 r7
+    vpst
+    vldrht.u16 q0, [r3], #8
+    vaddva.s16 r12, q0
+    rows    four_columns
+.Lscale:
+    lsl     r12, r12, #3
+    join_sums
+    vsub.i32 q0, q0, r12
+    vmul.i32 q0, q0, q7
+    vadd.i32 q6, q6, q0
+.Lgroups:
+    cmp     r3, r5
+    bne     .Lgroup
+    pop     {{pc}}
+"#
 );
 
 #[inline(always)]
