@@ -110,7 +110,7 @@ const fn exp2_table() -> [u16; 65] {
 
 /// `e^−d` for `d` in Q15.16; the result has 15 fractional bits, 32768 = 1.0.
 #[inline(always)]
-fn exp_negative(d: u32) -> u32 {
+pub(crate) fn exp_negative(d: u32) -> u32 {
     /// `log2(e)/4` with 16 fractional bits; the argument carries the other factor 4.
     const LOG2_E_QUARTER: i16 = 23637;
     // From 16 on the result rounds to zero whatever the argument.

@@ -81,6 +81,8 @@ pub enum Error {
         /// Most steps of a sequence, see [`Model::steps`](crate::Model::steps).
         most: usize,
     },
+    /// The model has no vocabulary: it takes features, or its tokens are no text.
+    Vocabulary,
     /// The layer has no state that can be set: it is not recurrent, does not exist, or starts from
     /// zero in every pass over a whole sequence.
     State {
@@ -107,6 +109,7 @@ impl Error {
             Self::Downgrade { .. } => "an older version than is taken",
             Self::Memory { .. } | Self::Shape { .. } => "wrong size",
             Self::Steps { .. } => "the sequence is too long",
+            Self::Vocabulary => "no vocabulary",
             Self::State { .. } => "not a recurrent layer",
         }
     }
@@ -152,6 +155,9 @@ impl fmt::Display for Error {
                 "the model takes sequences of {most} steps at most: reset the stream before the next"
             ),
             Self::State { layer } => write!(f, "layer {layer} has no state that can be set"),
+            Self::Vocabulary => f.write_str(
+                "the model has no vocabulary: make its blob with `gatelet quantize --vocabulary`",
+            ),
             Self::Shape { expected, found } => {
                 write!(f, "{expected} values expected, {found} given")
             }

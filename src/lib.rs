@@ -29,6 +29,7 @@
 //! - The kernels, matrix products and cells: portable Rust defines the answer, a file per
 //!   architecture gives the same bits faster: Armv6-M, Armv7-M, Armv7E-M and Armv8-M with DSP,
 //!   Armv8.1-M with Helium, RV32IM, x86-64. `build.rs` chooses by target and `target-cpu`.
+//! - [`Vocabulary`]: UTF-8 to tokens and back, by a table in the blob.
 //! - [`audio`]: from microphone samples to the features of a network; [`decode`]: from outputs to
 //!   decisions.
 //! - [`activation`] and [`fixed`]: sigmoid, tanh and softmax in fixed point with their error bounds;
@@ -54,7 +55,6 @@ pub mod activation;
 #[cfg(feature = "audio")]
 pub mod audio;
 pub mod blob;
-#[cfg(feature = "trigger")]
 pub mod decode;
 mod embed;
 mod error;
@@ -65,8 +65,10 @@ pub mod kernels;
 mod layers;
 mod model;
 mod passes;
+mod text;
 
 pub use error::Error;
 pub use kernels::Row;
 pub use layers::{Activation, Layer, LayerKind, Packing, WeightType};
 pub use model::{Model, Stream};
+pub use text::Vocabulary;

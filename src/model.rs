@@ -11,6 +11,7 @@ use crate::blob::{Blob, format::header, mean_and_step};
 use crate::error::Error;
 use crate::fixed::{MEMORY_BITS, saturate_cell};
 use crate::layers::{Layer, LayerKind, Packing, padded, split, split_state};
+use crate::text::Vocabulary;
 
 const CRC: crc::Algorithm<u32> = crc::CRC_32_ISO_HDLC;
 
@@ -181,6 +182,19 @@ impl<'a> Model<'a> {
     /// Names of the outputs, in order; none if the blob has no labels.
     pub fn labels(&self) -> impl Iterator<Item = &'a str> {
         self.blob.text(header::LABELS).unwrap_or("").lines()
+    }
+
+    /// Tokens that the model knows; 0 if it takes features.
+    pub const fn tokens(&self) -> usize {
+        match self.blob.layer(0) {
+            Some(first) if matches!(first.kind, LayerKind::Embedding) => first.inputs,
+            _ => 0,
+        }
+    }
+
+    /// Which character is which token, if the blob says.
+    pub const fn vocabulary(&self) -> Option<Vocabulary<'a>> {
+        self.blob.vocabulary()
     }
 
     /// Provenance as the tool wrote it: lines of `key: value`.
@@ -457,6 +471,55 @@ impl<'a, 'm> Stream<'a, 'm> {
             return Err(Error::Steps { most });
         }
         Ok(())
+    }
+
+    /// Advances over a text of UTF-8, as [`Vocabulary::tokens`] takes it, and returns the output
+    /// after the last token.
+    ///
+    /// # Errors
+    /// [`Error::Vocabulary`] if the model has none; [`Error::Steps`] if the text is longer than
+    /// [`Model::steps`].
+    pub fn read(&mut self, text: &[u8]) -> Result<&[i16], Error> {
+        let vocabulary = self.model.vocabulary().ok_or(Error::Vocabulary)?;
+        for token in vocabulary.tokens(text) {
+            self.advance(&[token])?;
+        }
+        Ok(self.output())
+    }
+
+    /// Advances over what output is generated from: a text of UTF-8, without the token behind it.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn prompt(&mut self, text: &[u8]) -> Result<(), Error> {
+        let vocabulary = self.model.vocabulary().ok_or(Error::Vocabulary)?;
+        for token in vocabulary.start().into_iter().chain(vocabulary.encode(text)) {
+            self.advance(&[token])?;
+        }
+        Ok(())
+    }
+
+    /// Generates a token: lets `pick` choose one by the current output and advances over it. `None`
+    /// at the token that ends the output.
+    ///
+    /// ```
+    /// # fn demo(stream: &mut gatelet::Stream<'_, '_>) -> Result<(), gatelet::Error> {
+    /// use gatelet::decode::Sampler;
+    /// let mut sampler = Sampler::new(stream.model().output_scale(), 0.7, 1);
+    /// stream.prompt(b"To be, or not")?;
+    /// while let Some(token) = stream.generate(|logits| sampler.pick(logits)) {
+    ///     // Show the token; stop when there is enough.
+    /// #   break;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn generate(&mut self, pick: impl FnOnce(&[i16]) -> i16) -> Option<i16> {
+        let token = pick(self.output());
+        if self.model.vocabulary().and_then(|vocabulary| vocabulary.output_end()) == Some(token) {
+            return None;
+        }
+        self.model.advance(self.memory, &[token]);
+        Some(token)
     }
 
     /// Back to the zero state.

@@ -70,6 +70,8 @@ pub mod variant {
 pub mod extra {
     /// Bytes of an entry of the directory: kind `u32`, offset `u32`. A count `u32` precedes them.
     pub const BYTES: usize = 8;
+    /// Characters and their tokens.
+    pub const VOCABULARY: u32 = 1;
     /// Settings of the audio front-end, see [`audio`](super::audio).
     pub const AUDIO: u32 = 2;
     /// Settings of the keyword trigger, see [`trigger`](super::trigger).
@@ -82,7 +84,7 @@ pub mod extra {
     /// Bytes of a signature section behind its length.
     pub const SIGNATURE_BYTES: usize = 68;
     /// All of them.
-    pub const KINDS: [u32; 4] = [AUDIO, TRIGGER, OUTPUTS, SIGNATURE];
+    pub const KINDS: [u32; 5] = [VOCABULARY, AUDIO, TRIGGER, OUTPUTS, SIGNATURE];
 }
 
 /// Offsets in the section [`extra::TRIGGER`], all fields `u16`.
@@ -114,6 +116,20 @@ pub mod audio {
     pub const TABLES: usize = 24;
     /// Most bands.
     pub const MAX_BANDS: usize = 128;
+}
+
+/// Offsets in the section of kind [`extra::VOCABULARY`]: tokens that stand for no character.
+pub mod vocabulary {
+    #![allow(missing_docs)]
+    pub const UNKNOWN: usize = 0;
+    pub const START: usize = 2;
+    pub const END: usize = 4;
+    pub const OUTPUT_START: usize = 6;
+    pub const OUTPUT_END: usize = 8;
+    /// Zeros.
+    pub const RESERVED: usize = 10;
+    /// Bytes of all that; the table of characters follows.
+    pub const BYTES: usize = 12;
 }
 
 /// Offsets in a record of the layer table.

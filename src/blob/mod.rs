@@ -8,6 +8,7 @@ mod signature;
 use crate::error::Error;
 use crate::kernels::{Row, Tiles};
 use crate::layers::{Activation, Layer, LayerKind, Packing, WeightType};
+use crate::text::Vocabulary;
 use format::{extra, flags, header, layer, variant};
 
 /// Aligns embedded bytes to 16, as a blob must be. `include_model!` uses it.
@@ -214,6 +215,9 @@ impl<'a> Blob<'a> {
             if kind <= last || !is_known(kind) || self.sized(at).is_none() {
                 return Err(INVALID);
             }
+            if kind == extra::VOCABULARY && self.vocabulary().is_none() {
+                return Err(Error::Header { field: "vocabulary" });
+            }
             last = kind;
             entry += 1;
         }
@@ -374,6 +378,18 @@ impl<'a> Blob<'a> {
             entry += 1;
         }
         None
+    }
+
+    /// Characters and their tokens, if the blob says and the model takes tokens.
+    pub(crate) const fn vocabulary(&self) -> Option<Vocabulary<'a>> {
+        let Some(section) = self.extra(extra::VOCABULARY) else { return None };
+        let (Some(first), Some(last)) = (self.layer(0), self.layer(self.depth() - 1)) else {
+            return None;
+        };
+        if !cfg!(feature = "embedding") || !matches!(first.kind, LayerKind::Embedding) {
+            return None;
+        }
+        Vocabulary::new(section, first.inputs, last.units)
     }
 
     /// A section of `length u32`, then so many bytes.

@@ -6,6 +6,7 @@ extern crate alloc;
 
 mod kernels;
 mod serve;
+pub mod text;
 
 pub use kernels::compare_kernels;
 pub use serve::{Cost, Error, Meter, Network, serve};

@@ -65,6 +65,17 @@ pub fn run<const INPUTS: usize, const OUTPUTS: usize>(
     process::exit(0)
 }
 
+/// Answers lines of text on standard input, as [`gatelet_app::text`] says, and ends QEMU.
+///
+/// # Panics
+/// If the model reads no text, or a line is too long.
+pub fn answer_text(stream: &mut gatelet::Stream<'_, '_>) -> ! {
+    let mut input = console::Console(io::stdin().expect("semihosting"));
+    let mut output = console::Console(io::stdout().expect("semihosting"));
+    gatelet_app::text::answer(stream, &mut input, &mut output).expect("text on standard input");
+    process::exit(0)
+}
+
 /// Compares the core's kernels with the portable ones and ends QEMU; a difference is a panic.
 pub fn compare_kernels() -> ! {
     gatelet_app::compare_kernels();

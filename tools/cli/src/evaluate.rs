@@ -1,7 +1,7 @@
 //! What quantization cost: the integer model against the truth and against the float model.
 
 use anyhow::{Result, bail, ensure};
-use gatelet::Model;
+use gatelet::{Activation, LayerKind, Model};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
@@ -25,6 +25,13 @@ pub struct Evaluation {
     /// Root mean square error of the integer model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rmse: Option<f64>,
+    /// Mean of −log2 of the probability given to the right symbol, if a model over tokens says
+    /// something at every step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bits_per_symbol: Option<f64>,
+    /// As `bits_per_symbol`, of the float model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub float_bits_per_symbol: Option<f64>,
     /// As `accuracy`, of the float model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub float_accuracy: Option<f64>,
@@ -70,6 +77,8 @@ pub fn evaluate(
     if let Some(score) = score(&integer)? {
         (result.accuracy, result.mae, result.rmse) = score.parts();
     }
+    let bits = |outputs: &[Vec<f64>]| bits_per_symbol(data, &model, outputs);
+    result.bits_per_symbol = bits(&integer);
     if let Some(graph) = float {
         ensure!(
             (graph.inputs(), graph.outputs()) == (model.inputs(), model.outputs()),
@@ -83,6 +92,7 @@ pub fn evaluate(
         if let Some(score) = score(&float)? {
             (result.float_accuracy, result.float_mae, result.float_rmse) = score.parts();
         }
+        result.float_bits_per_symbol = bits(&float);
         let labels = !matches!(data.y, Some(Targets::Values { .. }));
         if labels && model.outputs() > 1 {
             result.agreement = Some(agreement(model.outputs(), &integer, &float));
@@ -175,6 +185,37 @@ fn score(data: &Dataset, width: usize, outputs: &[Vec<f64>]) -> Result<Option<Sc
             Some(Score::Error { mae: absolute / count, rmse: (squared / count).sqrt() })
         }
     })
+}
+
+/// See [`Evaluation::bits_per_symbol`]; `None` if it says nothing.
+fn bits_per_symbol(data: &Dataset, model: &Model<'_>, outputs: &[Vec<f64>]) -> Option<f64> {
+    let Some(Targets::StepClasses(labels)) = &data.y else { return None };
+    let last = model.layer(model.depth().checked_sub(1)?)?;
+    if model.tokens() == 0 || model.outputs() < 2 {
+        return None;
+    }
+    let is_softmax = last.kind() == LayerKind::Dense(Activation::Softmax);
+    let bits = |answer: &[f64], label: i64| {
+        // A label that the model does not have is as unlikely as can be.
+        let right = usize::try_from(label).ok().and_then(|k| answer.get(k)).copied();
+        if is_softmax {
+            // Half of the least probability that integers tell from 0.
+            -libm::log2(right.unwrap_or(0.0).max(1.0 / 65536.0))
+        } else {
+            let largest = answer.iter().fold(f64::NEG_INFINITY, |a, b| a.max(*b));
+            let sum: f64 = answer.iter().map(|z| libm::exp(z - largest)).sum();
+            let right = right.unwrap_or(f64::NEG_INFINITY);
+            (libm::log(sum) + largest - right) / core::f64::consts::LN_2
+        }
+    };
+    let (mut total, mut count) = (0.0, 0);
+    for (answers, labels) in outputs.iter().zip(labels.chunks_exact(data.x.steps())) {
+        for (answer, label) in answers.chunks_exact(model.outputs()).zip(labels) {
+            total += bits(answer, *label);
+            count += 1;
+        }
+    }
+    Some(total / f64::from(count))
 }
 
 fn agreement(width: usize, a: &[Vec<f64>], b: &[Vec<f64>]) -> f64 {

@@ -64,6 +64,9 @@ pub struct Summary {
     pub macs_per_step: usize,
     /// Estimated instructions and cycles of a step, core by core.
     pub estimates: Vec<Estimate>,
+    /// Characters that are tokens, if the model reads text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub characters: Option<usize>,
     /// Names of the outputs.
     pub labels: Vec<String>,
     /// Provenance.
@@ -92,6 +95,7 @@ pub fn inspect(blob: &Blob) -> Result<Summary> {
         ram_bytes: 4 * model.memory_words(),
         macs_per_step: layers.iter().map(|layer| layer.macs_per_step).sum(),
         estimates: estimate(&model),
+        characters: model.vocabulary().map(|vocabulary| vocabulary.characters()),
         labels: model.labels().map(str::to_owned).collect(),
         metadata: metadata.map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
         layers,

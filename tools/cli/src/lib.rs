@@ -30,3 +30,5 @@ pub mod sign;
 pub mod sqnr;
 pub mod target;
 pub mod terminal;
+pub mod text;
+pub mod vocabulary;

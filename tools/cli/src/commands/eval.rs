@@ -60,6 +60,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     line("float MAE", number(result.float_mae));
     line("RMSE", number(result.rmse));
     line("float RMSE", number(result.float_rmse));
+    let bits = |value: Option<f64>| value.map(|value| format!("{value:.4}"));
+    line("bits a symbol", bits(result.bits_per_symbol));
+    line("float bits a symbol", bits(result.float_bits_per_symbol));
     line("agreement", percent(result.agreement));
     line("largest error", number(result.max_abs_error));
     line("SQNR", result.sqnr_db.map(|db| format!("{db:.1} dB")));

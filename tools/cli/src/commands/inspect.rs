@@ -78,6 +78,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
     }
     println!();
+    if let Some(characters) = summary.characters {
+        println!("vocabulary   {} characters", show::thousands(characters));
+    }
     if !summary.labels.is_empty() {
         println!("labels       {}", summary.labels.join(", "));
     }

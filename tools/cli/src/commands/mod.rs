@@ -3,9 +3,11 @@
 use anyhow::Result;
 
 mod bench;
+mod classify;
 mod device;
 mod eval;
 mod features;
+mod generate;
 mod inspect;
 mod keygen;
 mod listen;
@@ -30,6 +32,8 @@ pub(crate) enum Command {
     Sign(sign::Args),
     Verify(verify::Args),
     New(new::Args),
+    Classify(classify::Args),
+    Generate(generate::Args),
 }
 
 impl Command {
@@ -47,6 +51,8 @@ impl Command {
             Self::Sign(args) => sign::run(args),
             Self::Verify(args) => verify::run(args),
             Self::New(args) => new::run(args),
+            Self::Classify(args) => classify::run(args),
+            Self::Generate(args) => generate::run(args),
         }
     }
 }

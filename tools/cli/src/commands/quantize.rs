@@ -10,7 +10,7 @@ use gatelet_cli::audio;
 use gatelet_cli::budget::{Found, search};
 use gatelet_cli::calibrate::{Statistics, calibrate};
 use gatelet_cli::data::{Dataset, Targets};
-use gatelet_cli::graph::Graph;
+use gatelet_cli::graph::{Graph, Op};
 use gatelet_cli::host::Blob;
 use gatelet_cli::pack::{Notes, pack};
 use gatelet_cli::provenance::provenance;
@@ -19,6 +19,7 @@ use gatelet_cli::report::{Report, Source};
 use gatelet_cli::scaler::import_scaled;
 use gatelet_cli::sqnr::Recording;
 use gatelet_cli::target::{TARGETS, packing};
+use gatelet_cli::vocabulary::Vocabulary;
 use gatelet_cli::{atomic, terminal};
 
 use super::show;
@@ -36,7 +37,8 @@ Examples:
 pub(crate) struct Args {
     /// The trained model: .onnx, .keras, .h5 or .safetensors
     model: PathBuf,
-    /// Samples that look like those in the field: an .npz file with `x` float32 [N, T, I]
+    /// Samples that look like those in the field: an .npz file with `x` float32 [N, T, I], or int
+    /// [N, T] of tokens
     #[arg(long)]
     calib: PathBuf,
     /// The blob to write
@@ -75,6 +77,9 @@ pub(crate) struct Args {
     /// Settings of the keyword trigger, a TOML file
     #[arg(long, value_name = "TOML", requires = "labels")]
     trigger: Option<PathBuf>,
+    /// Which token is which character, for a model that reads text: a token a line, or .json
+    #[arg(long)]
+    vocabulary: Option<PathBuf>,
     /// The core to lay the weights out for; every blob runs on every core, only slower
     #[arg(long, default_value = "cortex-m4", value_parser = TARGETS)]
     target: String,
@@ -217,7 +222,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Further sections of the blob: settings of front-end and trigger.
+/// Further sections of the blob: vocabulary, settings of front-end and trigger.
 fn sections(args: &Args, graph: &Graph, labels: &[String]) -> Result<BTreeMap<u32, Vec<u8>>> {
     let mut sections = BTreeMap::new();
     if let Some(path) = &args.audio {
@@ -237,6 +242,11 @@ fn sections(args: &Args, graph: &Graph, labels: &[String]) -> Result<BTreeMap<u3
         let section = audio::Trigger::read(path)?.section(labels).with_context(in_context)?;
         sections.insert(extra::TRIGGER, section);
     }
+    if let Some(path) = &args.vocabulary {
+        let vocabulary = Vocabulary::read(path)?;
+        let section = vocabulary.section(tokens(graph), graph.outputs(), labels)?;
+        sections.insert(extra::VOCABULARY, section);
+    }
     Ok(sections)
 }
 
@@ -253,6 +263,14 @@ fn bound(graph: &Graph, seen: &Statistics, steps: usize) -> Result<usize> {
         seen.steps
     );
     Ok(steps)
+}
+
+/// Tokens that the model knows; 0 if it takes features.
+fn tokens(graph: &Graph) -> usize {
+    match &graph.layers[0].op {
+        Op::Embedding(embedding) => embedding.table.rows(),
+        _ => 0,
+    }
 }
 
 fn read_data(path: &Path, graph: &Graph) -> Result<Dataset> {
