@@ -6,6 +6,7 @@
 use core::panic::PanicInfo;
 use core::slice;
 
+use gatelet::decode::{Sampler, largest};
 use gatelet::{Model, Stream};
 
 unsafe extern "C" {
@@ -46,6 +47,12 @@ pub unsafe extern "C" fn _start(
     let first = y.first().map_or(0, |y| *y as usize);
     let _ = stream.run(x);
     let _ = stream.set_state(0, x, &[]);
+    let _ = stream.read(blob);
+    let _ = stream.prompt(blob);
+    let mut sampler = Sampler::new(model.output_scale(), 0.7, 1);
+    let token = stream.generate(|logits| sampler.pick(logits)).or(stream.generate(largest));
+    let character = |token| model.vocabulary().and_then(|v| v.character(token));
+    let first = first + token.and_then(character).map_or(0, |c| c as usize);
     let named = model.labels().count() + model.metadata().len();
     stream.reset();
     first + named + stream.layer_output(0).len() + stream.state().len()
