@@ -65,8 +65,8 @@ fn own_packing(kernel: Option<&str>) -> &'static str {
 /// Whether some weights in a kernel's own packing are left to the portable kernel.
 fn needs_portable(kernel: Option<&str>, more_than_int8: bool) -> bool {
     match kernel {
-        Some("dsp" | "helium") => false,
-        Some("armv6m" | "armv7m") => more_than_int8,
+        Some("armv7m" | "dsp" | "helium") => false,
+        Some("armv6m") => more_than_int8,
         _ => true,
     }
 }

@@ -6,6 +6,10 @@
 //! `T_0` not even the shift), and subtracts once a block. What the 128s add depends on `Σ x` only, and
 //! the sums start with its negative. All of it is exact: sums wrap like the portable ones.
 //!
+//! Weights of 16 bits take 36 instructions for 16 products, those of 4 bits 81 for 32: a row's eight
+//! columns are a word, an activation is loaded once for the four rows. They are stored as value + 8;
+//! `8·Σ x` of a group of columns with one scale goes off at its end.
+//!
 //! `smull` by the multiplier in the upper half of a word leaves `(sum × multiplier) >> 16` in the
 //! upper word of the product.
 
@@ -15,9 +19,10 @@ use core::marker::PhantomData;
 pub(super) use super::portable::{affine, gru_after, gru_before, lstm};
 use super::{Row, Tiles};
 
-/// Tiles in a row in the code, and their size.
+/// Tiles in a row in the code.
 const UNROLLED: usize = 8;
-const TILE_BYTES: usize = 106;
+#[cfg(feature = "int16")]
+const INT16_UNROLLED: usize = 4;
 
 /// Where the products of two vectors start: `h`, then `x`.
 #[repr(C)]
@@ -33,25 +38,36 @@ struct Product {
     entry: usize,
 }
 
-impl Product {
-    fn new(v: &[i16]) -> Self {
-        let bias = v.iter().fold(0i32, |sum, v| sum.wrapping_add(*v as i32)).wrapping_mul(-128);
-        let first = match v.len() / 4 {
-            0 => 0,
-            tiles => (tiles - 1) % UNROLLED + 1,
-        };
-        let check = &raw const gatelet_affine_armv7m_check;
-        let entry = check.wrapping_sub(first * TILE_BYTES).addr() | 1;
-        Self { start: v.as_ptr(), end: v.as_ptr_range().end, bias, entry }
-    }
-}
-
 impl<'v> Plan<'v> {
     /// `None` is for the portable kernel.
     #[inline(always)]
     pub(super) fn new(tiles: Tiles, x: &'v [i16], h: &'v [i16]) -> Option<Self> {
-        let plan = || Self([Product::new(h), Product::new(x)], PhantomData);
-        (tiles == Tiles::Int8Columns).then(plan)
+        let (check, unrolled, tile_bytes) = match tiles {
+            Tiles::Int8Columns => (&raw const gatelet_int8_armv7m, UNROLLED, 106),
+            #[cfg(feature = "int16")]
+            Tiles::Int16 => (&raw const gatelet_int16_armv7m, INT16_UNROLLED, 144),
+            // One loop, not unrolled: one entry.
+            #[cfg(feature = "int4")]
+            Tiles::Int4 => (&raw const gatelet_int4_armv7m, 1, 0),
+            _ => return None,
+        };
+        let product = |v: &[i16]| {
+            let bias = match tiles {
+                Tiles::Int8Columns => v.iter().fold(0, |sum: i32, v| sum.wrapping_add(*v as i32)),
+                _ => 0,
+            };
+            let first = match v.len() / 4 {
+                0 => 0,
+                tiles => (tiles - 1) % unrolled + 1,
+            };
+            Product {
+                start: v.as_ptr(),
+                end: v.as_ptr_range().end,
+                bias: bias.wrapping_mul(-128),
+                entry: check.wrapping_sub(first * tile_bytes).addr() | 1,
+            }
+        };
+        Some(Self([product(h), product(x)], PhantomData))
     }
 
     /// [`Blocks::next`](super::Blocks::next), or [`next_apart`](super::Blocks::next_apart); `rows` and
@@ -85,9 +101,125 @@ unsafe extern "C" {
         both: *mut [i32; 4],
         end: *mut [i32; 4],
     );
-    /// Code behind the unrolled tiles, which ends a round.
-    static gatelet_affine_armv7m_check: u8;
+    // Code behind the unrolled tiles, which ends a round.
+    static gatelet_int8_armv7m: u8;
+    #[cfg(feature = "int16")]
+    static gatelet_int16_armv7m: u8;
+    #[cfg(feature = "int4")]
+    static gatelet_int4_armv7m: u8;
 }
+
+optional!(
+    int16,
+    "int16",
+    r#"
+    .macro  int16_row sum
+    .irp    x, r4, r5, r6, r7
+    ldrsh   r3, [r0], #2
+    mla     \sum, r3, \x, \sum
+    .endr
+    .endm
+
+    .macro  int16_tile
+    .irp    x, r4, r5, r6, r7
+    ldrsh   \x, [r1], #2
+    .endr
+    int16_row r8
+    int16_row r9
+    int16_row r10
+    int16_row r11
+    .endm
+
+    tiles   gatelet_int16_armv7m, int16_tile, 4
+    ldr     pc, [sp, #RETURN]
+"#
+);
+
+// Registers: r0 weights; r1, r2 activations and their end; r3 an activation, then a row's column; r4-r7
+// rows' words; r8-r11 sums of the rows in the group; r12 an activation; lr sum of the activations.
+//
+// Stack of a product: end of the group, scales of the group, sums of the rows, end of the vector, z.
+optional!(
+    int4,
+    "int4",
+    r#"
+    .macro  int4_column at
+    ldrsh   r12, [r1], #2
+    add     lr, r12
+    ubfx    r3, r4, #\at, #4
+    mla     r8, r3, r12, r8
+    ubfx    r3, r5, #\at, #4
+    mla     r9, r3, r12, r9
+    ubfx    r3, r6, #\at, #4
+    mla     r10, r3, r12, r10
+    ubfx    r3, r7, #\at, #4
+    mla     r11, r3, r12, r11
+    .endm
+
+    .global gatelet_int4_armv7m
+gatelet_int4_armv7m:
+    push    {{r2, lr}}
+    push    {{r8-r11}}
+    push    {{r2, r3}}
+    b       .Lgroups
+.Lgroup:
+    ldr     r3, [r0], #4
+    add     r2, r1, #64
+    cmp     r2, r12
+    it      hi
+    movhi   r2, r12
+    strd    r2, r3, [sp]
+    mov     r8, #0
+    mov     r9, #0
+    mov     r10, #0
+    mov     r11, #0
+    mov     lr, #0
+    b       .Ltiles
+.Ltile:
+    cmp     r3, #8
+    beq     .Llast
+    ldm     r0!, {{r4-r7}}
+    .irp    at, 0, 16, 4, 20, 8, 24, 12, 28
+    int4_column \at
+    .endr
+.Ltiles:
+    subs    r3, r2, r1
+    bne     .Ltile
+    b       .Lscale
+.Llast:
+    ldrh    r4, [r0], #2
+    ldrh    r5, [r0], #2
+    ldrh    r6, [r0], #2
+    ldrh    r7, [r0], #2
+    .irp    at, 0, 8, 4, 12
+    int4_column \at
+    .endr
+.Lscale:
+    sub     r8, r8, lr, lsl #3
+    sub     r9, r9, lr, lsl #3
+    sub     r10, r10, lr, lsl #3
+    sub     r11, r11, lr, lsl #3
+    add     r12, sp, #4
+    ldm     r12, {{r3-r7}}
+    uxtb    lr, r3
+    mla     r4, r8, lr, r4
+    ubfx    lr, r3, #8, #8
+    mla     r5, r9, lr, r5
+    ubfx    lr, r3, #16, #8
+    mla     r6, r10, lr, r6
+    lsrs    lr, r3, #24
+    mla     r7, r11, lr, r7
+    stm     r12, {{r3-r7}}
+.Lgroups:
+    ldr     r12, [sp, #24]
+    cmp     r1, r12
+    bne     .Lgroup
+    add     sp, #8
+    pop     {{r8-r11}}
+    pop     {{r2, lr}}
+    ldr     pc, [sp, #RETURN]
+"#
+);
 
 // Registers, in a product and behind it:
 //
@@ -150,7 +282,7 @@ global_asm!(
     .endm
 
     .section .text.gatelet_affine_armv7m, "ax"
-    .global gatelet_affine_armv7m, gatelet_affine_armv7m_check
+    .global gatelet_affine_armv7m
     .type   gatelet_affine_armv7m, %function
     .thumb_func
     .balign 4
@@ -216,21 +348,33 @@ gatelet_affine_armv7m:
     mov     r11, #0
     b       .Lx
 
-.Lround:
-    .rept   {unrolled}
+    @ The tiles of a product. The code behind them makes sums of the accumulators and returns.
+    .macro  tiles name, tile, unrolled
+    .global \name
+.Lround_\name:
+    .rept   \unrolled
+    \tile
+    .endr
+\name:
+    cmp     r1, r2
+    bne     .Lround_\name
+    .endm
+
+    .macro  int8_tile
     ldm     r0!, {{r4-r7}}
     column  r4
     column  r5
     column  r6
     column  r7
-    .endr
-gatelet_affine_armv7m_check:
-    cmp     r1, r2
-    bne     .Lround
+    .endm
+
+    tiles   gatelet_int8_armv7m, int8_tile, {unrolled}
     sub     r8, r8, r9, lsl #8
     sub     r9, r9, r10, lsl #8
     sub     r10, r10, r11, lsl #8
     ldr     pc, [sp, #RETURN]
 "#,
+    int16!(),
+    int4!(),
     unrolled = const UNROLLED,
 );

@@ -113,24 +113,6 @@ unsafe extern "C" {
     static gatelet_int4_dsp: u8;
 }
 
-/// Assembly that a feature brings.
-macro_rules! optional {
-    ($name:ident, $feature:literal, $code:literal) => {
-        #[cfg(feature = $feature)]
-        macro_rules! $name {
-            () => {
-                $code
-            };
-        }
-        #[cfg(not(feature = $feature))]
-        macro_rules! $name {
-            () => {
-                ""
-            };
-        }
-    };
-}
-
 optional!(
     int16,
     "int16",

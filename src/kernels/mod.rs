@@ -5,6 +5,25 @@
 //! of weights; a file per architecture gives the same bits faster for the layout made for it, and
 //! leaves the others to the portable one. All arrays are aligned to words.
 
+/// Assembly that a feature brings.
+#[cfg(any(kernel = "armv7m", kernel = "dsp"))]
+macro_rules! optional {
+    ($name:ident, $feature:literal, $code:literal) => {
+        #[cfg(feature = $feature)]
+        macro_rules! $name {
+            () => {
+                $code
+            };
+        }
+        #[cfg(not(feature = $feature))]
+        macro_rules! $name {
+            () => {
+                ""
+            };
+        }
+    };
+}
+
 #[cfg(kernel = "armv6m")]
 mod armv6m;
 #[cfg(kernel = "armv7m")]
