@@ -21,7 +21,7 @@ fn main() {
         .find_map(|flag| flag.strip_prefix("-Ctarget-cpu=").or(flag.strip_prefix("target-cpu=")));
     let kernel = select(&target, cpu.unwrap_or_default());
     let feature = |name: &str| env::var_os(format!("CARGO_FEATURE_{name}")).is_some();
-    if feature("PACKINGS") || needs_portable(kernel, feature("INT16") || feature("INT4")) {
+    if feature("PACKINGS") || needs_portable(kernel) {
         println!("cargo::rustc-cfg=portable");
     }
     for packing in PACKINGS {
@@ -63,10 +63,6 @@ fn own_packing(kernel: Option<&str>) -> &'static str {
 }
 
 /// Whether some weights in a kernel's own packing are left to the portable kernel.
-fn needs_portable(kernel: Option<&str>, more_than_int8: bool) -> bool {
-    match kernel {
-        Some("armv7m" | "dsp" | "helium") => false,
-        Some("armv6m") => more_than_int8,
-        _ => true,
-    }
+fn needs_portable(kernel: Option<&str>) -> bool {
+    !matches!(kernel, Some("armv6m" | "armv7m" | "dsp" | "helium"))
 }

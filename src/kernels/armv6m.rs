@@ -6,6 +6,10 @@
 //! and `add`, and subtracts once a block. What the 128s add depends on `Σ x` only, and the sums start
 //! with its negative. All of it is exact: sums wrap like the portable ones.
 //!
+//! Weights of 16 bits take 62 instructions for 16 products, two to a word. Those of 4 bits take 161 for
+//! 32: a row's eight columns are a word, an activation is loaded once for the four rows. They are stored
+//! as value + 8; `8·Σ x` of a group of columns with one scale goes off at its end.
+//!
 //! Only eight registers take part in most instructions, and a multiplication overwrites a factor;
 //! the sums live in the high registers, which `add` reaches. There is no 64-bit product: `scale` is
 //! [`fixed::scale`](crate::fixed::scale) as it stands.
@@ -33,9 +37,8 @@ pub(crate) fn sign_mask(value: i32) -> i32 {
     mask
 }
 
-/// Tiles in a row in the code, and their size.
+/// Tiles in a row in the code.
 const UNROLLED: usize = 4;
-const TILE_BYTES: usize = 102;
 
 /// Where the products of two vectors start: `h`, then `x`.
 #[repr(C)]
@@ -51,25 +54,36 @@ struct Product {
     entry: usize,
 }
 
-impl Product {
-    fn new(v: &[i16]) -> Self {
-        let bias = v.iter().fold(0i32, |sum, v| sum.wrapping_add(*v as i32)).wrapping_mul(-128);
-        let first = match v.len() / 4 {
-            0 => 0,
-            tiles => (tiles - 1) % UNROLLED + 1,
-        };
-        let check = &raw const gatelet_affine_armv6m_check;
-        let entry = check.wrapping_sub(first * TILE_BYTES).addr();
-        Self { start: v.as_ptr(), end: v.as_ptr_range().end, bias, entry }
-    }
-}
-
 impl<'v> Plan<'v> {
     /// `None` is for the portable kernel.
     #[inline(always)]
     pub(super) fn new(tiles: Tiles, x: &'v [i16], h: &'v [i16]) -> Option<Self> {
-        let plan = || Self([Product::new(h), Product::new(x)], PhantomData);
-        (tiles == Tiles::Int8Columns).then(plan)
+        let (check, tile_bytes) = match tiles {
+            Tiles::Int8Columns => (&raw const gatelet_int8_armv6m, 102),
+            #[cfg(feature = "int16")]
+            Tiles::Int16 => (&raw const gatelet_int16_armv6m, 124),
+            // One loop, not unrolled: one entry.
+            #[cfg(feature = "int4")]
+            Tiles::Int4 => (&raw const gatelet_int4_armv6m, 0),
+            _ => return None,
+        };
+        let product = |v: &[i16]| {
+            let bias = match tiles {
+                Tiles::Int8Columns => v.iter().fold(0, |sum: i32, v| sum.wrapping_add(*v as i32)),
+                _ => 0,
+            };
+            let first = match v.len() / 4 {
+                0 => 0,
+                tiles => (tiles - 1) % UNROLLED + 1,
+            };
+            Product {
+                start: v.as_ptr(),
+                end: v.as_ptr_range().end,
+                bias: bias.wrapping_mul(-128),
+                entry: check.wrapping_sub(first * tile_bytes).addr(),
+            }
+        };
+        Some(Self([product(h), product(x)], PhantomData))
     }
 
     /// [`Blocks::next`](super::Blocks::next), or [`next_apart`](super::Blocks::next_apart); `rows` and
@@ -103,9 +117,155 @@ unsafe extern "C" {
         both: *mut [i32; 4],
         end: *mut [i32; 4],
     );
-    /// Code behind the unrolled tiles, which ends a round.
-    static gatelet_affine_armv6m_check: u8;
+    // Code behind the unrolled tiles, which ends a round.
+    static gatelet_int8_armv6m: u8;
+    #[cfg(feature = "int16")]
+    static gatelet_int16_armv6m: u8;
+    #[cfg(feature = "int4")]
+    static gatelet_int4_armv6m: u8;
 }
+
+optional!(
+    int16,
+    "int16",
+    r#"
+    @ Row \k, of which two columns are a word.
+    .macro  int16_row sum, k, at, x, y
+    ldr     r5, [r0, #8 * \k + \at]
+    sxth    r6, r5
+    muls    r6, \x, r6
+    add     \sum, r6
+    asrs    r5, r5, #16
+    muls    r5, \y, r5
+    add     \sum, r5
+    .endm
+
+    .macro  int16_columns at, x
+    sxth    r4, \x
+    asrs    \x, \x, #16
+    int16_row r8, 0, \at, r4, \x
+    int16_row r9, 1, \at, r4, \x
+    int16_row r10, 2, \at, r4, \x
+    int16_row r11, 3, \at, r4, \x
+    .endm
+
+    .macro  int16_tile
+    ldm     r1!, {{r2, r3}}
+    int16_columns 0, r2
+    int16_columns 4, r3
+    adds    r0, #32
+    .endm
+
+    tiles   gatelet_int16_armv6m, int16_tile
+    bx      lr
+"#
+);
+
+// Registers: r0 weights; r1 activations; r2 one of them; r3-r6 rows' words; r7 a row's column; r8-r11 sums
+// of the rows in the group; r12 sum of its activations.
+//
+// Stack of a product: end of the group, scales of the group, sums of the rows, end of the vector, return
+// address.
+optional!(
+    int4,
+    "int4",
+    r#"
+    .macro  int4_row sum, word, at
+    lsls    r7, \word, #28 - \at
+    lsrs    r7, r7, #28
+    muls    r7, r2, r7
+    add     \sum, r7
+    .endm
+
+    .macro  int4_column at
+    ldrh    r2, [r1]
+    adds    r1, #2
+    sxth    r2, r2
+    add     r12, r2
+    int4_row r8, r3, \at
+    int4_row r9, r4, \at
+    int4_row r10, r5, \at
+    int4_row r11, r6, \at
+    .endm
+
+    .macro  int4_scale sum, k
+    mov     r4, \sum
+    subs    r4, r4, r2
+    uxtb    r5, r3
+    muls    r4, r5, r4
+    ldr     r6, [sp, #8 + 4 * \k]
+    adds    r4, r4, r6
+    str     r4, [sp, #8 + 4 * \k]
+    lsrs    r3, r3, #8
+    .endm
+
+    .global gatelet_int4_armv6m
+gatelet_int4_armv6m:
+    push    {{r2, lr}}
+    movs    r4, #0
+    movs    r5, #0
+    movs    r6, #0
+    movs    r7, #0
+    push    {{r4-r7}}
+    sub     sp, #8
+    b       .Lgroups
+.Lgroup:
+    ldm     r0!, {{r4}}
+    str     r4, [sp, #4]
+    mov     r3, r1
+    adds    r3, #64
+    cmp     r3, r2
+    bls     .Lwithin
+    mov     r3, r2
+.Lwithin:
+    str     r3, [sp]
+    movs    r3, #0
+    mov     r8, r3
+    mov     r9, r3
+    mov     r10, r3
+    mov     r11, r3
+    mov     r12, r3
+    b       .Ltiles
+.Ltile:
+    ldm     r0!, {{r3-r6}}
+    .irp    at, 0, 16, 4, 20, 8, 24, 12, 28
+    int4_column \at
+    .endr
+.Ltiles:
+    ldr     r2, [sp]
+    subs    r2, r2, r1
+    beq     .Lscale
+    cmp     r2, #8
+    beq     .Llast
+    b       .Ltile
+.Llast:
+    ldrh    r3, [r0]
+    ldrh    r4, [r0, #2]
+    ldrh    r5, [r0, #4]
+    ldrh    r6, [r0, #6]
+    adds    r0, #8
+    .irp    at, 0, 8, 4, 12
+    int4_column \at
+    .endr
+.Lscale:
+    mov     r2, r12
+    lsls    r2, r2, #3
+    ldr     r3, [sp, #4]
+    int4_scale r8, 0
+    int4_scale r9, 1
+    int4_scale r10, 2
+    int4_scale r11, 3
+.Lgroups:
+    ldr     r2, [sp, #24]
+    cmp     r1, r2
+    beq     .Lproduct_end
+    b       .Lgroup
+.Lproduct_end:
+    add     sp, #8
+    pop     {{r4-r7}}
+    pop     {{r2, pc}}
+"#
+);
 
 // Registers, in a product and behind it:
 //
@@ -161,18 +321,28 @@ global_asm!(
     column  r6, \x
     .endm
 
-    @ r4-r7: the sums of the rows
-    .macro  sums
+    .macro  int8_tile
+    ldm     r1!, {{r2, r3}}
+    columns r2
+    columns r3
+    .endm
+
+    @ The tiles of a product, and its sums. The code behind them finishes the sums and returns.
+    .macro  tiles name, tile
+    .global \name
+.Lround_\name:
+    .rept   {unrolled}
+    \tile
+    .endr
+\name:
+    cmp     r1, r12
+    beq     .Lend_\name
+    b       .Lround_\name
+.Lend_\name:
     mov     r4, r8
     mov     r5, r9
     mov     r6, r10
     mov     r7, r11
-    lsls    r1, r5, #8
-    subs    r4, r4, r1
-    lsls    r1, r6, #8
-    subs    r5, r5, r1
-    lsls    r1, r7, #8
-    subs    r6, r6, r1
     .endm
 
     @ h = bias + (x * m_x >> 16) + (h * m_h >> 16)
@@ -198,7 +368,7 @@ global_asm!(
     .endm
 
     .section .text.gatelet_affine_armv6m, "ax"
-    .global gatelet_affine_armv6m, gatelet_affine_armv6m_check
+    .global gatelet_affine_armv6m
     .type   gatelet_affine_armv6m, %function
     .thumb_func
     .balign 4
@@ -217,11 +387,9 @@ gatelet_affine_armv6m:
 .Lblock:
     mov     r3, sp
     bl      .Lproduct
-    sums
     push    {{r4-r7}}
     add     r3, sp, #16 + H
     bl      .Lproduct
-    sums
     bl      .Lrows
     ldr     r2, [sp, #BOTH]
     cmp     r1, r2
@@ -233,7 +401,6 @@ gatelet_affine_armv6m:
     beq     .Lreturn
     mov     r3, sp
     bl      .Lproduct
-    sums
     push    {{r4-r7}}
     movs    r4, #0
     movs    r5, #0
@@ -242,7 +409,6 @@ gatelet_affine_armv6m:
     bl      .Lrows
     add     r3, sp, #H
     bl      .Lproduct
-    sums
     sub     sp, #16
     movs    r1, #0
     str     r1, [sp]
@@ -277,7 +443,7 @@ gatelet_affine_armv6m:
     str     r1, [sp, #Z]
     bx      lr
 
-    @ The product that starts with what r3 points to.
+    @ The product that starts with what r3 points to, into r4-r7.
 .Lproduct:
     ldm     r3!, {{r1, r2, r4-r7}}
     mov     r12, r2
@@ -287,18 +453,17 @@ gatelet_affine_armv6m:
     movs    r4, #0
     mov     r11, r4
     mov     pc, r7
-.Ltiles:
-    .rept   {unrolled}
-    ldm     r1!, {{r2, r3}}
-    columns r2
-    columns r3
-    .endr
-gatelet_affine_armv6m_check:
-    cmp     r1, r12
-    beq     .Lend
-    b       .Ltiles
-.Lend:
+
+    tiles   gatelet_int8_armv6m, int8_tile
+    lsls    r1, r5, #8
+    subs    r4, r4, r1
+    lsls    r1, r6, #8
+    subs    r5, r5, r1
+    lsls    r1, r7, #8
+    subs    r6, r6, r1
     bx      lr
 "#,
+    int16!(),
+    int4!(),
     unrolled = const UNROLLED,
 );
