@@ -105,6 +105,55 @@ def folded_networks(k):
     }
 
 
+def directed_networks(k):
+    """As keras_networks: layers that run backwards, cells, and a mask that does nothing on full sequences."""
+    L = k.layers
+
+    def sequential(*layers):
+        return k.Sequential([L.InputLayer((None, INPUTS)), *layers])
+
+    def both(layer, merge="concat"):
+        return L.Bidirectional(layer, merge_mode=merge, name=f"both_{layer.name}")
+
+    def functional():
+        x = inputs = k.Input((None, INPUTS), name="features")
+        for layer in (
+            L.Masking(name="masking"),
+            both(L.GRU(8, return_sequences=True, name="gru")),
+            L.BatchNormalization(name="between"),
+            both(L.LSTM(4, name="lstm")),
+            L.Dense(CLASSES, activation="softmax", name="head"),
+        ):
+            x = layer(x)
+        return k.Model(inputs, x, name="functional")
+
+    return {
+        "both_functional": functional(),
+        # Sizes that are not whole blocks, sums and means.
+        "both_merged": sequential(
+            both(L.SimpleRNN(5, return_sequences=True, name="rnn"), "sum"),
+            both(L.GRU(3, return_sequences=True, reset_after=False, name="gru"), "ave"),
+            both(L.LSTM(6, return_sequences=True, name="lstm")),
+            L.TimeDistributed(L.Dense(CLASSES, name="inner"), name="head"),
+        ),
+        "both_only": sequential(both(L.GRU(5, name="gru"))),
+        "both_summed": sequential(both(L.LSTM(4, return_sequences=True, name="lstm"), "sum")),
+        "backwards": sequential(
+            L.LSTM(5, go_backwards=True, return_sequences=True, name="lstm"),
+            both(L.GRU(4, return_sequences=True, name="gru")),
+            L.SimpleRNN(5, return_sequences=True, name="rnn"),
+            L.GRU(5, go_backwards=True, return_sequences=True, name="back"),
+            L.Dense(CLASSES, name="head"),
+        ),
+        "cells": sequential(
+            L.RNN([L.GRUCell(5, name="a"), L.LSTMCell(4, name="b"), L.GRUCell(3, name="c")],
+                  return_sequences=True, name="stack"),
+            L.RNN(L.SimpleRNNCell(5, name="d"), name="rnn"),
+            L.Dense(CLASSES, name="head"),
+        ),
+    }
+
+
 def write_keras(out, rng, networks):
     keras2 = networks(tf_keras)
     for name, model in networks(keras).items():
@@ -122,6 +171,14 @@ def write_keras(out, rng, networks):
         model.save(out / f"{name}.h5")
         keras2[name].save(out / f"{name}_keras2.h5")
         np.savez_compressed(out / f"{name}.npz", x=x, y=y)
+
+
+def write_padded(out, rng):
+    """both_padded.npz: zeros past `lengths` steps, which the mask of both_functional skips."""
+    x, lengths = sequences(rng, N, STEPS, INPUTS), np.array([10, 1, 4, 9], np.int32)
+    x[np.arange(STEPS) >= lengths[:, None]] = 0
+    model = keras.models.load_model(out / "both_functional.keras")
+    np.savez_compressed(out / "both_padded.npz", x=x, lengths=lengths, y=model.predict(x, verbose=0))
 
 
 def write_torch(out, rng):
@@ -156,6 +213,27 @@ def write_torch(out, rng):
         np.savez_compressed(out / f"torch_{name}.npz", **arrays)
 
 
+def write_torch_both(out, rng):
+    """A bidirectional nn.GRU of two layers: y_last of the final states, y_last_step, y_every_step."""
+    x, hidden, layers = sequences(rng, N, STEPS, INPUTS), 5, 2
+    steps, state = x.astype(np.float64), {}
+    for layer in range(layers):
+        there, back = (torch_weights(rng, 3, hidden, steps.shape[2], layer) for _ in range(2))
+        outputs = reference.gru(there, steps, layer), reference.gru(back, steps[:, ::-1], layer)
+        steps = np.concatenate([outputs[0], outputs[1][:, ::-1]], axis=2)
+        state |= {f"gru.{key}": w for key, w in there.items()} | {f"gru.{key}_reverse": w for key, w in back.items()}
+    final = np.concatenate([output[:, -1] for output in outputs], axis=1)
+    fc = {
+        "weight": rng.uniform(-1, 1, (CLASSES, 2 * hidden)).astype(np.float32),
+        "bias": rng.uniform(-1, 1, CLASSES).astype(np.float32),
+    }
+    state |= {f"fc.{key}": w for key, w in fc.items()}
+    answer = lambda h: reference.softmax(reference.linear(fc, h))
+    save_file(state, out / "torch_gru_2layer_both.safetensors", metadata={"format": "pt"})
+    answers = {"y_last": answer(final), "y_last_step": answer(steps[:, -1]), "y_every_step": answer(steps)}
+    np.savez_compressed(out / "torch_gru_2layer_both.npz", x=x, **answers)
+
+
 def main():
     root = Path(__file__).resolve().parents[2]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -167,6 +245,10 @@ def main():
     write_keras(args.out, rng, keras_networks)
     write_torch(args.out, rng)
     write_keras(args.out, rng, folded_networks)
+    rng = np.random.default_rng(3)
+    write_keras(args.out, rng, directed_networks)
+    write_padded(args.out, rng)
+    write_torch_both(args.out, rng)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ use zip::{ZipArchive, ZipWriter};
 /// Frameworks compute in float32.
 const TOLERANCE: f64 = 1e-5;
 
-const KERAS: [&str; 13] = [
+const KERAS: [&str; 19] = [
     "rnn_tanh",
     "rnn_relu",
     "lstm",
@@ -32,6 +32,12 @@ const KERAS: [&str; 13] = [
     "functional",
     "normalized",
     "nested",
+    "both_functional",
+    "both_merged",
+    "both_only",
+    "both_summed",
+    "backwards",
+    "cells",
 ];
 
 fn data(file: &str) -> PathBuf {
@@ -78,6 +84,13 @@ fn keras_models_answer_as_keras_did() {
 }
 
 #[test]
+fn a_mask_skips_what_lengths_leave_out() {
+    for file in [".keras", ".h5", "_keras2.h5"] {
+        assert_answers(&data(&format!("both_functional{file}")), &data("both_padded.npz"), "y");
+    }
+}
+
+#[test]
 fn every_keras_format_gives_the_same_network() {
     for name in KERAS {
         let layers = |file: &str| {
@@ -116,6 +129,14 @@ fn state_dicts_answer_as_pytorch_would() {
         let toml = format!("output = \"every-step\"\n{toml}");
         assert_answers(&state_dict(&folder, name, &toml), &x, "y_steps");
     }
+    for output in ["last", "last-step", "every-step"] {
+        let x = data("torch_gru_2layer_both.npz");
+        let toml = format!("output = \"{output}\"\n[activation]\nfc = \"softmax\"\n");
+        let expected = format!("y_{}", output.replace('-', "_"));
+        assert_answers(&state_dict(&folder, "gru_2layer_both", &toml), &x, &expected);
+    }
+    let unsaid = state_dict(&folder, "gru_2layer_both", "");
+    assert_refused(&unsaid, &["which outputs of its bidirectional layer count", "\"last-step\""]);
     let bare = state_dict(&folder, "lstm_only", "output = \"every-step\"");
     assert_answers(&bare, &data("torch_lstm_only.npz"), "h");
 }
@@ -169,6 +190,13 @@ fn state_dicts_of_other_modules_are_refused_by_name() {
     };
     let header = json!({"gru.weight_ih_l0_reverse": tensor(&[6, 3], 0)});
     assert_refused(&raw_state_dict(&folder, &header, 72), &["`gru`", "weight_ih_l0_reverse"]);
+    let both = ["gru.weight_hh_l0", "gru.weight_ih_l0", "gru.weight_ih_l0_reverse"];
+    let header: serde_json::Map<String, Value> = both
+        .iter()
+        .enumerate()
+        .map(|(k, name)| ((*name).into(), tensor(&[3, 1], 12 * k)))
+        .collect();
+    assert_refused(&raw_state_dict(&folder, &header.into(), 36), &["`gru` lacks some"]);
     let header = json!({"norm.weight": tensor(&[6], 0), "norm.bias": tensor(&[6], 24)});
     assert_refused(&raw_state_dict(&folder, &header, 48), &["`norm.weight`", "nn.Linear"]);
     let header =
@@ -261,9 +289,17 @@ fn keras_layers_that_cannot_be_represented_are_refused_by_name() {
             "gatelet takes \"sigmoid\"",
         ],
     );
-    refused(
-        |c| c["config"]["layers"][1]["config"]["go_backwards"] = json!(true),
-        &["go_backwards"],
+    assert_refused(
+        &edited(&folder, "lstm_every_step", |c| {
+            c["config"]["layers"][1]["config"]["go_backwards"] = json!(true);
+        }),
+        &["from the last to the first", "go_backwards"],
+    );
+    assert_refused(
+        &edited(&folder, "both_only", |c| {
+            c["config"]["layers"][1]["config"]["merge_mode"] = json!("mul");
+        }),
+        &["`both_gru` (Bidirectional)", "merge_mode \"mul\"", "\"concat\", \"sum\""],
     );
     refused(
         |c| c["config"]["layers"][1]["config"]["units"] = json!(6),

@@ -5,6 +5,8 @@
 //! stores matrices as `[input][gate * units + unit]`, gates `i f c o` and
 //! `z r h`, which is this crate's order once transposed.
 
+mod recurrent;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Cursor;
 
@@ -20,7 +22,7 @@ use crate::graph::{
 };
 
 /// Layers this module takes, for the message that refuses another.
-const ACCEPTED: &str = "SimpleRNN, LSTM, GRU, Embedding, Dense, TimeDistributed(Dense), Activation, ReLU, Softmax, \
+const ACCEPTED: &str = "SimpleRNN, LSTM, GRU, RNN of their cells, Bidirectional, Embedding, Dense, TimeDistributed(Dense), Activation, ReLU, Softmax, \
      Normalization, BatchNormalization, Rescaling, Dropout and its variants, Masking and nested models";
 
 /// Imports a `.keras` archive.
@@ -66,8 +68,12 @@ struct Site<'a> {
     class: &'a str,
     /// [`Layout::Archive`]: the path of its group, with a slash at the end.
     group: String,
+    /// [`Layout::Archive`]: the path of a recurrent layer's cell in the group.
+    cell: &'a str,
     /// [`Layout::WholeModel`]: the outermost nested model that contains it.
     outer: Option<&'a str>,
+    /// [`Layout::WholeModel`]: how a part of the path starts, where the layer has several of them.
+    part: &'a str,
 }
 
 struct Importer {
@@ -76,6 +82,8 @@ struct Importer {
     builder: GraphBuilder,
     /// Whether the value so far is a sequence, `[batch, time, features]`.
     sequence: bool,
+    /// Whether that sequence runs from the last step to the first.
+    turned: bool,
 }
 
 impl Importer {
@@ -88,12 +96,18 @@ impl Importer {
             // Tokens come without an axis of features.
             builder: GraphBuilder::new(features.unwrap_or(1)),
             sequence: true,
+            turned: false,
         };
         importer.model(model, "", None)?;
         if let Some(name) = importer.tensors.keys().next() {
             bail!("weights `{name}` belong to no layer of the model; the file is damaged");
         }
         let output = if importer.sequence { Output::EveryStep } else { Output::Last };
+        ensure!(
+            !(importer.sequence && importer.turned),
+            "the model answers at every step, from the last to the first, as go_backwards=True leaves \
+             it; gatelet gives answers in the order of the steps"
+        );
         let graph = importer.builder.finish(output)?;
         let takes_tokens = matches!(graph.layers[0].op, Op::Embedding(_));
         ensure!(
@@ -113,7 +127,7 @@ impl Importer {
             if is_model(class) {
                 self.model(layer, &format!("{group}layers/"), outer.or(Some(name)))?;
             } else {
-                let site = Site { name, class, group, outer };
+                let site = Site { name, class, group, cell: "cell/", outer, part: "" };
                 self.layer(&layer["config"], &site)
                     .with_context(|| format!("layer `{name}` ({class})"))?;
             }
@@ -139,6 +153,8 @@ impl Importer {
                 Ok(())
             }
             "SimpleRNN" | "LSTM" | "GRU" => self.recurrent(config, site),
+            "RNN" => self.cells(config, site),
+            "Bidirectional" => self.bidirectional(config, site),
             "Dense" => self.dense(config, site),
             "Embedding" => self.embedding(config, site),
             "TimeDistributed" => {
@@ -202,14 +218,8 @@ impl Importer {
         self.builder.layer(site.name, Op::Dense(Dense { weights, bias, activation }))
     }
 
-    fn recurrent(&mut self, config: &Value, site: &Site<'_>) -> Result<()> {
-        ensure!(
-            self.sequence,
-            "it needs a sequence; set return_sequences=True on the layer before it"
-        );
-        for option in ["go_backwards", "time_major", "return_state"] {
-            ensure!(!flag(config, option), "{option}=True is not supported; set it to False");
-        }
+    /// One direction of a recurrent layer.
+    fn cell(&mut self, config: &Value, site: &Site<'_>) -> Result<Op> {
         let (inputs, units) = (self.builder.width(), units(config)?);
         let gates = match site.class {
             "LSTM" => 4,
@@ -217,9 +227,9 @@ impl Importer {
             _ => 1,
         };
         let rows = gates * units;
-        let input = self.variable(site, "cell/", 0, "kernel")?.transposed(rows, inputs)?;
+        let input = self.variable(site, site.cell, 0, "kernel")?.transposed(rows, inputs)?;
         let recurrent =
-            self.variable(site, "cell/", 1, "recurrent_kernel")?.transposed(rows, units)?;
+            self.variable(site, site.cell, 1, "recurrent_kernel")?.transposed(rows, units)?;
         let op = if site.class == "SimpleRNN" {
             let activation = match activation(config, "activation")? {
                 Activation::Tanh => RnnActivation::Tanh,
@@ -228,20 +238,19 @@ impl Importer {
                     bail!("activation {other:?} is not supported here; gatelet takes tanh and relu")
                 }
             };
-            let bias = self.bias(config, site, "cell/", 2, &[rows])?;
+            let bias = self.bias(config, site, site.cell, 2, &[rows])?;
             Op::Rnn(Rnn { input, recurrent, bias, activation })
         } else {
             expect_text(config, "activation", "tanh")?;
             expect_text(config, "recurrent_activation", "sigmoid")?;
             if site.class == "LSTM" {
-                let bias = self.bias(config, site, "cell/", 2, &[rows])?;
+                let bias = self.bias(config, site, site.cell, 2, &[rows])?;
                 Op::Lstm(Lstm { input, recurrent, bias })
             } else {
                 self.gru(config, site, input, recurrent)?
             }
         };
-        self.sequence = flag(config, "return_sequences");
-        self.builder.layer(site.name, op)
+        Ok(op)
     }
 
     fn gru(
@@ -254,10 +263,10 @@ impl Importer {
         let rows = input.rows();
         // Files older than the option have the older form.
         if !flag(config, "reset_after") {
-            let bias = self.bias(config, site, "cell/", 2, &[rows])?;
+            let bias = self.bias(config, site, site.cell, 2, &[rows])?;
             return Ok(Op::Gru(Gru { input, recurrent, bias, reset: Reset::Before }));
         }
-        let mut bias = self.bias(config, site, "cell/", 2, &[2, rows])?;
+        let mut bias = self.bias(config, site, site.cell, 2, &[2, rows])?;
         let recurrent_bias = bias.split_off(rows);
         Ok(Op::Gru(Gru::reset_after(input, recurrent, bias, recurrent_bias)))
     }
@@ -366,7 +375,8 @@ fn is_variable(path: &str, site: &Site<'_>, role: &str) -> bool {
     let last = parts.next_back().unwrap_or_default();
     last.strip_suffix(":0").unwrap_or(last) == role
         && parts.next() == Some(site.outer.unwrap_or(site.name))
-        && (site.outer.is_none() || parts.any(|part| part == site.name))
+        && (site.outer.is_none() || parts.clone().any(|part| part == site.name))
+        && (site.part.is_empty() || parts.any(|part| part.starts_with(site.part)))
 }
 
 fn is_model(class: &str) -> bool {

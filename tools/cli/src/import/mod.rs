@@ -3,7 +3,8 @@
 //! # Keras: `.keras` and whole-model `.h5`, of Keras 2 and 3
 //!
 //! Sequential models, and functional ones without branches, of SimpleRNN,
-//! LSTM, GRU (both forms), Embedding, Dense, TimeDistributed(Dense), Activation, ReLU,
+//! LSTM, GRU (both forms), RNN of their cells, Bidirectional (concat, sum and ave) of them, also
+//! with go_backwards, Embedding, Dense, TimeDistributed(Dense), Activation, ReLU,
 //! Softmax and nested models. Normalization, BatchNormalization and Rescaling
 //! are folded into their neighbours exactly. Dropout and its like do nothing;
 //! Masking, an Embedding's too, is dropped, with a note.
@@ -32,6 +33,8 @@
 //! - `X.weight_ih_l0`, `X.weight_hh_l0` (and `l1`, ...) are an `nn.LSTM`,
 //!   `nn.GRU` or `nn.RNN`, told apart by the rows of `weight_hh`: 4, 3 or 1
 //!   times its columns. `X.weight_ih` without `_l0` is the cell of that kind.
+//! - `X.weight_ih_l0_reverse` and its like make it bidirectional. The file does not say which
+//!   outputs count then, so the TOML file must.
 //! - `X.weight` with two dimensions is an `nn.Linear`.
 //! - One whose name says `emb` and that has no more is an `nn.Embedding`.
 //! - Embeddings come first, then recurrent modules, then linear ones, each in the order of
@@ -44,7 +47,7 @@
 //!
 //! ```toml
 //! layers = ["lstm", "fc1", "fc2"]  # the order
-//! output = "every-step"            # or "last"
+//! output = "every-step"            # or "last" (states, h_n), "last-step" (out[:, -1])
 //! embeddings = ["tokens"]          # those whose names do not say so
 //!
 //! [activation]                     # required for a linear layer inside

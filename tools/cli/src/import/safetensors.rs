@@ -11,7 +11,8 @@ use serde::Deserialize;
 
 use super::{Budget, Tensor};
 use crate::graph::{
-    Activation, Dense, Embedding, Graph, GraphBuilder, Gru, Lstm, Op, Output, Rnn, RnnActivation,
+    Activation, Dense, Direction, Embedding, Graph, GraphBuilder, Gru, Lstm, Op, Output, Rnn,
+    RnnActivation,
 };
 
 /// Largest header read, in bytes.
@@ -43,7 +44,10 @@ struct Hints {
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum OutputHint {
+    /// The final states, `h_n`.
     Last,
+    /// The outputs at the last step, `out[:, -1]`.
+    LastStep,
     EveryStep,
 }
 
@@ -179,6 +183,8 @@ fn assemble(
         bail!("`embeddings` of {} names `{name}`, which is no module of the file", toml.display());
     }
 
+    let forward = |(name, op)| (name, op, Direction::Forward);
+    let mut is_bidirectional = false;
     let mut builder: Option<GraphBuilder> = None;
     for (position, name) in order.iter().enumerate() {
         let module = modules.remove(name).with_context(|| {
@@ -190,7 +196,7 @@ fn assemble(
             recurrent(name, module, hint)?
         } else if is_embedding(name, &module, &hints) {
             ensure!(hint.is_none(), "[activation] does not apply to the embedding `{name}`");
-            vec![embedding(name, module)?]
+            vec![forward(embedding(name, module)?)]
         } else {
             ensure!(
                 hint.is_some() || !is_inner,
@@ -198,15 +204,20 @@ fn assemble(
                  [activation] {name} = \"relu\" (or linear, tanh, sigmoid)",
                 toml.display()
             );
-            vec![linear(name, module, hint.unwrap_or(ActivationHint::Linear))?]
+            vec![forward(linear(name, module, hint.unwrap_or(ActivationHint::Linear))?)]
         };
-        for (name, op) in layers {
+        for (name, op, direction) in layers {
             let inputs = match &op {
                 Op::Embedding(_) => 1,
                 op => op.input_matrix().cols(),
             };
             let builder = builder.get_or_insert_with(|| GraphBuilder::new(inputs));
-            builder.layer(name, op).with_context(|| {
+            let added = match direction {
+                Direction::Forward => builder.layer(name, op),
+                Direction::Reverse => builder.beside(name, op, direction),
+            };
+            is_bidirectional |= direction == Direction::Reverse;
+            added.with_context(|| {
                 format!(
                     "taken in the order {}; give another with `layers` in {}",
                     order.join(", "),
@@ -224,8 +235,15 @@ fn assemble(
             order.join(", ")
         ));
     }
+    ensure!(
+        hints.output.is_some() || !is_bidirectional,
+        "the file does not say which outputs of its bidirectional layer count; add to {}: \
+         output = \"last\" (the final states, h_n), \"last-step\" (out[:, -1]) or \"every-step\"",
+        toml.display()
+    );
     builder.finish(match hints.output {
         Some(OutputHint::EveryStep) => Output::EveryStep,
+        Some(OutputHint::LastStep) => Output::AtLast,
         Some(OutputHint::Last) | None => Output::Last,
     })
 }
@@ -273,13 +291,22 @@ fn recurrent(
     name: &str,
     mut module: Module,
     hint: Option<ActivationHint>,
-) -> Result<Vec<(String, Op)>> {
+) -> Result<Vec<(String, Op, Direction)>> {
     let is_cell = module.contains_key("weight_hh");
-    let count =
-        if is_cell { 1 } else { module.keys().filter(|v| v.starts_with("weight_hh_l")).count() };
+    let is_reverse = |variable: &str| variable.ends_with("_reverse");
+    let forward = module.keys().filter(|v| v.starts_with("weight_hh_l") && !is_reverse(v));
+    let count = if is_cell { 1 } else { forward.count() };
+    let directions: &[_] = match module.keys().any(|variable| is_reverse(variable)) {
+        true => &[Direction::Forward, Direction::Reverse],
+        false => &[Direction::Forward],
+    };
     let mut layers = Vec::new();
-    for layer in 0..count {
-        let suffix = if is_cell { String::new() } else { format!("_l{layer}") };
+    for (layer, direction) in (0..count).flat_map(|k| directions.iter().map(move |d| (k, *d))) {
+        let (suffix, mark) = match direction {
+            _ if is_cell => (String::new(), ""),
+            Direction::Forward => (format!("_l{layer}"), ""),
+            Direction::Reverse => (format!("_l{layer}_reverse"), ".reverse"),
+        };
         let mut take = |variable: &str| module.remove(&format!("{variable}{suffix}"));
         let (Some(weight_ih), Some(weight_hh)) = (take("weight_ih"), take("weight_hh")) else {
             bail!(unknown(name, &module));
@@ -290,10 +317,10 @@ fn recurrent(
             ("", _) => format!("l{layer}"),
             (_, 1) => name.to_owned(),
             _ => format!("{name}.l{layer}"),
-        };
+        } + mark;
         let op = cell(weight_ih, weight_hh, biases, hint)
             .with_context(|| format!("layer `{full_name}`"))?;
-        layers.push((full_name, op));
+        layers.push((full_name, op, direction));
     }
     ensure!(module.is_empty(), unknown(name, &module));
     Ok(layers)
@@ -354,7 +381,7 @@ fn unknown(name: &str, module: &Module) -> String {
     match module.keys().next() {
         Some(variable) => format!(
             "module `{name}` has `{variable}`, which gatelet does not take; it takes nn.RNN, nn.LSTM and nn.GRU \
-             (one direction, no proj_size), their cells, nn.Embedding and nn.Linear"
+             (no proj_size), their cells, nn.Embedding and nn.Linear"
         ),
         None => format!("module `{name}` lacks some of its weights; the file is damaged"),
     }
