@@ -62,6 +62,8 @@ pub enum Error {
         /// The blob's version.
         found: u32,
     },
+    /// The model does not answer its self-test as it should.
+    SelfTest,
     /// The caller's buffer is too small.
     Memory {
         /// Words (`u32`) the model needs.
@@ -107,6 +109,7 @@ impl Error {
             Self::Signature => "the signature is not of this blob by this key",
             Self::Key => "not a public key",
             Self::Downgrade { .. } => "an older version than is taken",
+            Self::SelfTest => "the self-test fails",
             Self::Memory { .. } | Self::Shape { .. } => "wrong size",
             Self::Steps { .. } => "the sequence is too long",
             Self::Vocabulary => "no vocabulary",
@@ -146,6 +149,9 @@ impl fmt::Display for Error {
             Self::Key => f.write_str("public key is not one of Ed25519"),
             Self::Downgrade { least, found } => {
                 write!(f, "blob is of version {found}, older than {least}: a downgrade")
+            }
+            Self::SelfTest => {
+                f.write_str("model fails its self-test: flash or core do not do what they should")
             }
             Self::Memory { needed, given } => {
                 write!(f, "the model needs a buffer of {needed} words, {given} were given")

@@ -48,6 +48,7 @@
 //! - `audio` (on by default): from microphone samples to features and, with it, `trigger`: from
 //!   outputs to keyword events.
 //! - `sign`: `Model::from_signed_bytes`, which takes only models that the owner of a key signed.
+//! - `storage`: two slots for models in flash, for updates over the air that no power cut can spoil.
 //! - `defmt`: `defmt::Format` on the public types.
 #![no_std]
 
@@ -65,6 +66,8 @@ pub mod kernels;
 mod layers;
 mod model;
 mod passes;
+#[cfg(feature = "storage")]
+pub mod storage;
 mod text;
 
 pub use error::Error;

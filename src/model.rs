@@ -256,6 +256,22 @@ impl<'a> Model<'a> {
         }
     }
 
+    /// Runs the known input that the blob carries, if it does, and compares the output. Whether this
+    /// blob, on this core, out of this flash, computes what the tool computed.
+    ///
+    /// # Errors
+    /// [`Error::SelfTest`] if the output differs; [`Error::Memory`] if `memory` is shorter than
+    /// [`memory_words`](Self::memory_words).
+    pub fn self_test(&self, memory: &mut [u32]) -> Result<(), Error> {
+        let Some((x, y)) = self.blob.self_test() else { return Ok(()) };
+        let mut stream = Stream::new(*self, memory)?;
+        for x in x.chunks_exact(self.inputs().max(1)) {
+            self.take(stream.memory, x.iter().map(|x| i16::from_le_bytes(*x)));
+        }
+        let known = y.iter().map(|y| i16::from_le_bytes(*y));
+        if stream.output().iter().copied().eq(known) { Ok(()) } else { Err(Error::SelfTest) }
+    }
+
     /// Words (`u32`) of memory that a [`Stream`] needs.
     pub const fn memory_words(&self) -> usize {
         let mut words = self.layers_at();
@@ -314,12 +330,17 @@ impl<'a> Model<'a> {
     /// Takes `x` and advances the layers of the body by one step, or keeps it for the passes.
     #[doc(hidden)]
     pub fn advance(&self, memory: &mut [u32], x: &[i16]) {
+        self.take(memory, x.iter().copied());
+    }
+
+    #[inline(always)]
+    fn take(&self, memory: &mut [u32], x: impl Iterator<Item = i16>) {
         if self.is_bidirectional() {
             return self.keep(memory, x);
         }
         let halves: &mut [i16] = bytemuck::cast_slice_mut(memory);
-        for (input, x) in halves.iter_mut().zip(x.iter().take(self.inputs())) {
-            *input = *x;
+        for (input, x) in halves.iter_mut().zip(x.take(self.inputs())) {
+            *input = x;
         }
         self.walk(memory, 0, self.body);
     }

@@ -84,7 +84,7 @@ impl Model<'_> {
     }
 
     /// Keeps `x` as the latest step; if there is no room, the first step goes.
-    pub(crate) fn keep(&self, memory: &mut [u32], x: &[i16]) {
+    pub(crate) fn keep(&self, memory: &mut [u32], x: impl Iterator<Item = i16>) {
         let count = self.kept(memory);
         let (_, rest) = split(memory, self.working_words());
         let (kept, _) = split(rest, self.kept_words());
@@ -101,8 +101,8 @@ impl Model<'_> {
         }
         number.fill(at as u32 + 1);
         let row = rows.get_mut(at * stride..).unwrap_or_default();
-        for (row, x) in row.iter_mut().zip(x.iter().take(self.inputs())) {
-            *row = *x;
+        for (row, x) in row.iter_mut().zip(x.take(self.inputs())) {
+            *row = x;
         }
     }
 

@@ -78,13 +78,15 @@ pub mod extra {
     pub const TRIGGER: u32 = 3;
     /// What the outputs mean: mean `f32` and step `f32` of each.
     pub const OUTPUTS: u32 = 4;
+    /// Self-test: steps `u16`, then `i16`: the input `[steps][inputs]`, and the output after the last.
+    pub const SELF_TEST: u32 = 5;
     /// Signature: version `u32`, then Ed25519 (RFC 8032) over all bytes of the blob before it. The
     /// last section.
     pub const SIGNATURE: u32 = 7;
     /// Bytes of a signature section behind its length.
     pub const SIGNATURE_BYTES: usize = 68;
     /// All of them.
-    pub const KINDS: [u32; 5] = [VOCABULARY, AUDIO, TRIGGER, OUTPUTS, SIGNATURE];
+    pub const KINDS: [u32; 6] = [VOCABULARY, AUDIO, TRIGGER, OUTPUTS, SELF_TEST, SIGNATURE];
 }
 
 /// Offsets in the section [`extra::TRIGGER`], all fields `u16`.

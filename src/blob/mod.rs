@@ -3,6 +3,7 @@
 //! [`format`] names every offset; `FORMAT.md` beside this file is the byte-exact specification.
 
 pub mod format;
+mod self_test;
 mod signature;
 
 use crate::error::Error;
@@ -241,6 +242,7 @@ impl<'a> Blob<'a> {
                 return Err(Error::Header { field: "trigger" });
             }
         }
+        tri!(self.check_self_test());
         self.check_signature()
     }
 

@@ -26,6 +26,7 @@ pub mod quantize;
 pub mod reference;
 pub mod report;
 pub mod scaler;
+pub mod self_test;
 pub mod sign;
 pub mod sqnr;
 pub mod target;

@@ -20,7 +20,7 @@ use gatelet_cli::scaler::import_scaled;
 use gatelet_cli::sqnr::Recording;
 use gatelet_cli::target::{TARGETS, packing};
 use gatelet_cli::vocabulary::Vocabulary;
-use gatelet_cli::{atomic, terminal};
+use gatelet_cli::{atomic, self_test, terminal};
 
 use super::show;
 
@@ -145,7 +145,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         None => quantize(&graph, &seen, weights)?,
     };
     let metadata = provenance(&args.model, &args.calib, &calibration.x)?;
-    let blob = Blob::new(&pack(&quantized, packing, &Notes { labels, metadata, extras })?);
+    let mut notes = Notes { labels, metadata, extras };
+    let blob = Blob::new(&pack(&quantized, packing, &notes)?);
+    let self_test = self_test::section(&blob.model()?, &calibration.x);
+    notes.extras.insert(extra::SELF_TEST, self_test);
+    let blob = Blob::new(&pack(&quantized, packing, &notes)?);
     // The engine's own reader has the last word before anything is written.
     let model = blob.model()?;
     let sqnr = Recording::new(&graph, calibration.x.spread(SHOWN)).layers(&model);
