@@ -6,7 +6,7 @@
 //! leaves the others to the portable one. All arrays are aligned to words.
 
 /// Assembly that a feature brings.
-#[cfg(any(kernel = "armv6m", kernel = "armv7m", kernel = "dsp"))]
+#[cfg(any(kernel = "armv6m", kernel = "armv7m", kernel = "dsp", kernel = "riscv32"))]
 macro_rules! optional {
     ($name:ident, $feature:literal, $code:literal) => {
         #[cfg(feature = $feature)]
