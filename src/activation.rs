@@ -12,7 +12,7 @@
 //! exactly one and a closed one exactly zero: its interpolant is stretched by `1 + 2^-15`, which
 //! takes ±32767 to ±32768 at a cost of at most one unit of 2^-16.
 
-use crate::fixed::{GATE_ONE, larger, round_shift, saturate_i16, saturate_signed, scale};
+use crate::fixed::{GATE_ONE, larger, positive, round_shift, saturate_i16, saturate_signed, scale};
 use crate::kernels::sign_mask;
 
 const STEP: f64 = 1.0 / 64.0;
@@ -89,6 +89,13 @@ pub fn sigmoid(z: i32) -> i32 {
     let (low, more) = interpolate::<11>(z);
     let t = (low << 11) + more;
     GATE_ONE / 2 + round_shift(t + (t >> 15), 11)
+}
+
+/// `clamp(z + 1/2, 0, 1)`: pre-activation Q15.16 in, gate in `0..=65536` out, exact for every `z`
+/// below 32767.5. The slope of a framework's hard sigmoid is part of the weights.
+#[inline(always)]
+pub fn hard_sigmoid(z: i32) -> i32 {
+    GATE_ONE - positive(GATE_ONE - positive(z.wrapping_add(GATE_ONE / 2)))
 }
 
 /// `2^(−k/64)` with 15 fractional bits, raised like the tanh entries.
@@ -198,6 +205,14 @@ mod tests {
             assert_eq!((sigmoid(-z), tanh(-z)), (0, -32767), "-{z}");
         }
         assert_eq!((sigmoid(i32::MIN), tanh(i32::MIN)), (0, -32767));
+    }
+
+    #[test]
+    fn hard_sigmoid_is_exact() {
+        for z in (-(1 << 20)..1 << 20).chain([i32::MIN, i32::MAX - GATE_ONE / 2]) {
+            let exact = (z as i64 + 0x8000).clamp(0, 0x10000);
+            assert_eq!(hard_sigmoid(z) as i64, exact, "{z}");
+        }
     }
 
     #[test]

@@ -34,12 +34,12 @@ pub const GATE_ONE: i32 = 1 << 16;
 /// Largest magnitude of the cell state, and the largest that [`gated`] takes exactly.
 pub const CELL_MAX: i32 = (1 << 29) - 1;
 
-/// `floor(accumulator × multiplier / 2^16)` for a multiplier in `0..=32767`.
+/// `floor(accumulator × multiplier / 2^16)`
 #[inline(always)]
 pub const fn scale(accumulator: i32, multiplier: i16) -> i32 {
     let high = (accumulator >> 16).wrapping_mul(multiplier as i32);
-    let low = (accumulator as u32 & 0xffff).wrapping_mul(multiplier as u32) >> 16;
-    high.wrapping_add(low as i32)
+    let low = (accumulator & 0xffff).wrapping_mul(multiplier as i32) >> 16;
+    high.wrapping_add(low)
 }
 
 /// `round(value × gate)`: `value` in any format, `gate` in `0..=65536` ([`GATE_ONE`] = 1.0).
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn scale_is_the_floor_of_the_product() {
         for acc in corners() {
-            for m in [0, 1, 2, 255, 256, 1000, 16384, 32766, 32767] {
+            for m in [0, 1, 2, 255, 256, 16384, 32766, 32767, -1, -1000, -32767, i16::MIN] {
                 let exact = ((acc as i64 * m as i64) >> 16) as i32;
                 assert_eq!(scale(acc, m), exact, "{acc} x {m}");
             }

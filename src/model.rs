@@ -603,8 +603,8 @@ impl<'a, 'm> Stream<'a, 'm> {
             let (state, behind) = split(rest, layer.state_words());
             if at == index && layer.is_recurrent() {
                 expect(layer.units, h.len())?;
-                if layer.kind == LayerKind::Lstm {
-                    expect(layer.units, c.len())?;
+                if let LayerKind::Lstm { .. } = layer.kind {
+                    expect(layer.cells(), c.len())?;
                 }
                 layer.set_state(state, h, c);
                 return Ok(());
@@ -623,7 +623,7 @@ impl Layer<'_> {
             *own = *h;
         }
         match self.kind {
-            LayerKind::Lstm => {
+            LayerKind::Lstm { .. } => {
                 for (own, c) in memory.iter_mut().zip(c) {
                     *own = saturate_cell(*c);
                 }

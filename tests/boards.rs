@@ -3,9 +3,10 @@
 
 mod common;
 
+use std::ops::Range;
 use std::path::Path;
 
-use common::{Random, cells, classifier, data};
+use common::{Random, USUAL, cells, classifier, data};
 use gatelet::{Packing, WeightType};
 use gatelet_cli::data::Dataset;
 use gatelet_cli::device::{Board, random, run};
@@ -31,11 +32,13 @@ fn check(board: &str, name: &str, blob: &Blob, samples: &[Vec<i16>]) {
     );
 }
 
-/// All cells on top of each other, at sizes that leave every remainder.
-fn tower() -> Graph {
+/// These of all cells on top of each other, at sizes that leave every remainder.
+fn tower(cells_from: Range<usize>) -> Graph {
     let mut random = Random(3);
     let sizes = [5, 7, 33, 16, 6, 9];
-    let layers = (0..5).map(|k| cells(sizes[k], sizes[k + 1], &mut random).swap_remove(k));
+    let layers = cells_from
+        .enumerate()
+        .map(|(k, cell)| cells(sizes[k % 5], sizes[k % 5 + 1], &mut random).swap_remove(cell));
     let layers = layers.collect();
     classifier(layers, 3, Output::EveryStep, &mut random)
 }
@@ -58,7 +61,7 @@ fn board(name: &str, utterances: usize) {
     use Packing::{Columns, Dsp, Helium, Plain};
     use WeightType::{Int4, Int8, Int16};
 
-    let graph = tower();
+    let graph = tower(0..USUAL);
     let x = Random(4).sequences(4, 20, 5);
     for (weights, packing) in
         [(Int8, Plain), (Int8, Dsp), (Int8, Helium), (Int8, Columns), (Int16, Plain), (Int4, Plain)]
@@ -72,6 +75,32 @@ fn board(name: &str, utterances: usize) {
         let blob = common::blob(&graph, &calibration, Int8, Dsp);
         check(name, cell, &blob, &vowels(&blob, utterances));
     }
+}
+
+/// The less usual cells, in plain Rust around each kernel's products.
+fn variants(name: &str) {
+    let x = Random(4).sequences(4, 20, 5);
+    let count = cells(1, 1, &mut Random(1)).len();
+    for (weights, packing) in [(WeightType::Int8, Packing::Dsp), (WeightType::Int4, Packing::Plain)]
+    {
+        let blob = common::blob(&tower(USUAL..count), &x, weights, packing);
+        check(name, &format!("variants-{weights:?}"), &blob, &extremes(5));
+    }
+}
+
+#[test]
+fn variants_on_cortex_m0() {
+    variants("cortex-m0");
+}
+
+#[test]
+fn variants_on_cortex_m4() {
+    variants("cortex-m4");
+}
+
+#[test]
+fn variants_on_riscv32() {
+    variants("riscv32");
 }
 
 #[test]

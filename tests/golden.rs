@@ -7,7 +7,7 @@ use gatelet::{Packing, Stream, WeightType};
 use gatelet_cli::calibrate::calibrate;
 use gatelet_cli::data::Sequences;
 use gatelet_cli::graph::{
-    Activation, Dense, Graph, GraphBuilder, Gru, Lstm, Matrix, Op, Output, Reset, Rnn,
+    Activation, Dense, Gates, Graph, GraphBuilder, Gru, Lstm, Matrix, Op, Output, Reset, Rnn,
     RnnActivation,
 };
 use gatelet_cli::host;
@@ -105,16 +105,24 @@ impl Golden {
             bias.iter().zip(inner.chain(std::iter::repeat(0.0))).map(|(b, i)| b + i).collect()
         };
         let units = recurrent.cols();
-        if has("lstm") {
-            Op::Lstm(Lstm { input, recurrent, bias: sum(usize::MAX) })
+        let mut op = if has("lstm") {
+            let mut lstm = Lstm::new(input, recurrent, sum(usize::MAX));
+            lstm.peepholes = has("peepholes").then(|| self.vector("peepholes"));
+            lstm.projection = has("projected").then(|| self.matrix("weight_hr_l0"));
+            Op::Lstm(lstm)
         } else if has("reset_before") {
-            Op::Gru(Gru { input, recurrent, bias: sum(usize::MAX), reset: Reset::Before })
+            Op::Gru(Gru::reset_before(input, recurrent, sum(usize::MAX)))
         } else if has("gru") {
             let reset = Reset::After { recurrent_bias: recurrent_bias[2 * units..].to_vec() };
-            Op::Gru(Gru { input, recurrent, bias: sum(2 * units), reset })
+            Op::Gru(Gru { input, recurrent, bias: sum(2 * units), gates: Gates::Sigmoid, reset })
         } else {
             Op::Rnn(Rnn { input, recurrent, bias: sum(usize::MAX), activation: rnn })
+        };
+        if has("hard") {
+            // Keras 3.
+            op.harden(1.0 / 6.0, 0.5);
         }
+        op
     }
 
     fn graph(&mut self) -> Graph {

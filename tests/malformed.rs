@@ -2,9 +2,10 @@
 
 mod common;
 
-use common::{golden_blobs, sealed};
+use common::{Random, USUAL, cells, classifier, golden_blobs, sealed};
 use gatelet::blob::format::{self, extra, header, layer};
-use gatelet::{Error, Model};
+use gatelet::{Error, Model, Packing, WeightType};
+use gatelet_cli::graph::Output;
 use gatelet_cli::host::Blob;
 use rayon::prelude::*;
 
@@ -21,6 +22,38 @@ fn forged(blob: &[u8], at: usize, bytes: &[u8]) -> Vec<u8> {
 
 fn sample() -> Vec<u8> {
     golden_blobs().remove(0).1
+}
+
+/// Blobs of the cells that format 1.0 did not have.
+fn less_usual_blobs() -> Vec<(String, Vec<u8>)> {
+    let mut random = Random(6);
+    let x = random.sequences(2, 8, 5);
+    let cells = cells(5, 3, &mut random).into_iter().enumerate().skip(USUAL);
+    let blob = |(k, op)| {
+        let graph = classifier(vec![op], 2, Output::Last, &mut random);
+        let blob = common::blob(&graph, &x, WeightType::Int8, Packing::Plain);
+        (format!("cell {k}"), blob.bytes().to_vec())
+    };
+    cells.map(blob).collect()
+}
+
+/// Where the parameters or rows of the first layer are.
+fn rows_of_first(blob: &[u8]) -> usize {
+    let at = header::BYTES + layer::ROWS;
+    u32::from_le_bytes(blob[at..at + 4].try_into().unwrap()) as usize
+}
+
+/// The parameter is a size that everything else depends on.
+#[test]
+fn impossible_numbers_of_cells_are_refused() {
+    let blobs = less_usual_blobs().into_iter().map(|(_, blob)| blob);
+    let projected = |blob: &Vec<u8>| blob[header::BYTES..][..2] == [3, 3];
+    let blob = blobs.into_iter().find(projected).expect("an LSTM with peepholes and projection");
+    let at = rows_of_first(&blob) + format::parameter::SIZE;
+    for cells in [0u16, 0x8001, 0xffff, 4096] {
+        let found = refusal(&forged(&blob, at, &cells.to_le_bytes()));
+        assert_eq!(found, Some(Error::Layer { layer: 0, field: "rows" }), "{cells} cells");
+    }
 }
 
 #[test]
@@ -188,8 +221,7 @@ fn scalings_of_outputs_that_cannot_scale_are_refused() {
 #[test]
 fn negative_multipliers_are_refused() {
     let blob = sample();
-    let at = header::BYTES + layer::ROWS;
-    let rows = u32::from_le_bytes(blob[at..at + 4].try_into().unwrap()) as usize;
+    let rows = rows_of_first(&blob);
     for byte in [5, 7] {
         let forged = forged(&blob, rows + 8 * 100 + byte, &[0x80]);
         assert_eq!(refusal(&forged), Some(Error::Layer { layer: 0, field: "rows" }));
@@ -224,9 +256,10 @@ fn scraps_are_refused() {
 /// Every field of every record, set to every value of one byte: refused or usable, never a panic.
 #[test]
 fn whatever_passes_can_be_stepped() {
-    for (name, blob) in golden_blobs() {
+    for (name, blob) in golden_blobs().into_iter().chain(less_usual_blobs()) {
         let layers = blob[header::LAYERS] as usize;
-        for at in 0..header::BYTES + layers * layer::BYTES {
+        let rows = rows_of_first(&blob);
+        for at in (0..header::BYTES + layers * layer::BYTES).chain(rows..rows + 16) {
             for value in 0..=255 {
                 let forged = Blob::new(&forged(&blob, at, &[value]));
                 let Ok(model) = forged.model() else { continue };

@@ -81,14 +81,15 @@ fn a_given_initial_state_is_where_the_sequence_starts() {
         let mut stream = Stream::new(model, &mut memory).unwrap();
         let zero = stream.run(&input).unwrap().to_vec();
         let h: Vec<i16> = (0..7).map(|k| 20_000 - 5_000 * k).collect();
-        let c: Vec<i32> = (0..7).map(|k| (k - 3) << 20).collect();
+        let cells = [0, 1].map(|index| model.layer(index).unwrap().cells());
+        let c: Vec<i32> = (0..cells[0] as i32).map(|k| (k - 3) << 20).collect();
         stream.reset();
         stream.set_state(0, &h, &c).unwrap();
         assert_eq!(stream.layer_output(0), h);
         assert_ne!(stream.run(&input[..5]).unwrap(), zero);
         stream.reset();
-        stream.set_state(0, &[0; 7], &[0; 7]).unwrap();
-        stream.set_state(1, &[0; 6], &[0; 6]).unwrap();
+        stream.set_state(0, &[0; 7], &vec![0; cells[0]]).unwrap();
+        stream.set_state(1, &[0; 6], &vec![0; cells[1]]).unwrap();
         assert_eq!(stream.run(&input).unwrap(), zero);
     }
 }
@@ -105,7 +106,7 @@ fn a_restored_state_is_brought_into_range() {
             stream.restore(&state).unwrap();
             let cells = usize::from(matches!(
                 model.layer(0).unwrap().kind(),
-                gatelet::LayerKind::Lstm | gatelet::LayerKind::Gru { .. }
+                gatelet::LayerKind::Lstm { .. } | gatelet::LayerKind::Gru { .. }
             ));
             for word in &stream.state()[..8 * cells] {
                 assert!((*word as i32).unsigned_abs() < 1 << 29);

@@ -15,6 +15,8 @@ pub const BLOCK: usize = 4;
 pub const GROUP: usize = 32;
 /// Bytes of a row record: bias `i32`, input multiplier `i16`, recurrent multiplier `i16`.
 pub const ROW_BYTES: usize = 8;
+/// Bytes of the parameters that some kinds of layer have before their rows.
+pub const PARAMETER_BYTES: usize = 2 * ROW_BYTES;
 /// Bytes of the scaling of a feature or an output: mean `f32`, step `f32`.
 pub const NORMALIZATION_BYTES: usize = 8;
 /// Bytes of the CRC-32 (ISO-HDLC) that ends the blob.
@@ -63,6 +65,14 @@ pub mod variant {
     pub const REVERSE: u8 = 0x80;
     /// The layer takes the same input as the one before it, and its output follows that one's.
     pub const BESIDE: u8 = 0x40;
+    /// LSTM: the gates see the cell state.
+    pub const PEEPHOLES: u8 = 1;
+    /// LSTM: the output is a linear map of the hidden state.
+    pub const PROJECTION: u8 = 2;
+    /// LSTM and GRU: gates are hard sigmoids.
+    pub const HARD_SIGMOID: u8 = 4;
+    /// GRU: the reset gate multiplies the recurrent product.
+    pub const RESET_AFTER: u8 = 1;
 }
 
 /// Kinds of sections that the directory at [`header::EXTRAS`] lists. A reader refuses others: a blob
@@ -132,6 +142,12 @@ pub mod vocabulary {
     pub const RESERVED: usize = 10;
     /// Bytes of all that; the table of characters follows.
     pub const BYTES: usize = 12;
+}
+
+/// Offsets in the parameters of a layer.
+pub mod parameter {
+    /// `u16`: cells of an LSTM with a projection.
+    pub const SIZE: usize = 8;
 }
 
 /// Offsets in a record of the layer table.

@@ -7,7 +7,7 @@ mod self_test;
 mod signature;
 
 use crate::error::Error;
-use crate::kernels::{Row, Tiles};
+use crate::kernels::Tiles;
 use crate::layers::{Activation, Layer, LayerKind, Packing, WeightType};
 use crate::text::Vocabulary;
 use format::{extra, flags, header, layer, variant};
@@ -168,11 +168,14 @@ impl<'a> Blob<'a> {
         if !is_scale(layer.scale) {
             refuse!("scale");
         }
-        let row_bytes = layer.row_count() * format::ROW_BYTES;
-        let Some(rows) = self.section(self.u32(at + layer::ROWS) as usize, row_bytes) else {
+        if layer.cells() == 0 || layer.cells() > format::MAX_WIDTH as usize {
             refuse!("rows");
-        };
-        let (rows, mut row): (&[Row], _) = (rows.as_chunks().0, 0);
+        }
+        let row_bytes = layer.record_count() * format::ROW_BYTES;
+        if self.section(self.u32(at + layer::ROWS) as usize, row_bytes).is_none() {
+            refuse!("rows");
+        }
+        let (rows, mut row) = (layer.rows(), 0);
         while row < rows.len() {
             let [.., _, x, _, h] = rows[row];
             if x > 0x7f || h > 0x7f {
@@ -511,12 +514,22 @@ const fn kind(kind: u8, variant: u8) -> Option<LayerKind> {
         (1, 4) => LayerKind::Dense(Softmax),
         (2, 1) => LayerKind::Rnn(Relu),
         (2, 3) => LayerKind::Rnn(Tanh),
-        (3, 0) => LayerKind::Lstm,
-        (4, 0) => LayerKind::Gru { reset_after: false },
-        (4, 1) => LayerKind::Gru { reset_after: true },
+        (3, 0..=7) => LayerKind::Lstm {
+            hard_sigmoid: variant & variant::HARD_SIGMOID != 0,
+            peepholes: variant & variant::PEEPHOLES != 0,
+            projection: variant & variant::PROJECTION != 0,
+        },
+        (4, 0 | 1 | 4 | 5) => LayerKind::Gru {
+            hard_sigmoid: variant & variant::HARD_SIGMOID != 0,
+            reset_after: variant & variant::RESET_AFTER != 0,
+        },
         (5, 0) => LayerKind::Embedding,
         _ => return None,
     })
+}
+
+const fn flag(bit: u8, is_set: bool) -> u8 {
+    if is_set { bit } else { 0 }
 }
 
 impl LayerKind {
@@ -526,8 +539,17 @@ impl LayerKind {
         match self {
             Self::Dense(activation) => (1, activation as u8),
             Self::Rnn(activation) => (2, activation as u8),
-            Self::Lstm => (3, 0),
-            Self::Gru { reset_after } => (4, reset_after as u8),
+            Self::Lstm { hard_sigmoid, peepholes, projection } => {
+                let variant = flag(variant::HARD_SIGMOID, hard_sigmoid)
+                    | flag(variant::PEEPHOLES, peepholes)
+                    | flag(variant::PROJECTION, projection);
+                (3, variant)
+            }
+            Self::Gru { hard_sigmoid, reset_after } => {
+                let variant = flag(variant::HARD_SIGMOID, hard_sigmoid)
+                    | flag(variant::RESET_AFTER, reset_after);
+                (4, variant)
+            }
             Self::Embedding => (5, 0),
         }
     }
@@ -539,9 +561,10 @@ const fn missing_feature(layer: &Layer<'_>) -> Option<&'static str> {
             Some("bidirectional")
         }
         (LayerKind::Rnn(_), _) if !cfg!(feature = "rnn") => Some("rnn"),
-        (LayerKind::Lstm, _) if !cfg!(feature = "lstm") => Some("lstm"),
+        (LayerKind::Lstm { .. }, _) if !cfg!(feature = "lstm") => Some("lstm"),
         (LayerKind::Gru { .. }, _) if !cfg!(feature = "gru") => Some("gru"),
         (LayerKind::Embedding, _) if !cfg!(feature = "embedding") => Some("embedding"),
+        (kind, _) if kind.is_variant() && !cfg!(feature = "variants") => Some("variants"),
         (_, Tiles::Int16) if !cfg!(feature = "int16") => Some("int16"),
         (_, Tiles::Int4) if !cfg!(feature = "int4") => Some("int4"),
         // Its rows lie the same in every packing.
@@ -551,7 +574,10 @@ const fn missing_feature(layer: &Layer<'_>) -> Option<&'static str> {
         (_, Tiles::Int8Columns) if !cfg!(packing = "columns") => Some("packings"),
         (_, Tiles::Int8Helium) if !cfg!(packing = "helium") => Some("packings"),
         // The DSP kernel's sums hold no more.
-        (_, Tiles::Int8Dsp) if !cfg!(portable) && (layer.inputs > 508 || layer.units > 512) => {
+        (_, Tiles::Int8Dsp)
+            if !cfg!(portable)
+                && (layer.inputs > 508 || layer.units > 512 || layer.cells() > 512) =>
+        {
             Some("packings")
         }
         _ => None,

@@ -60,7 +60,6 @@ use riscv32 as selected;
 #[cfg(kernel = "x86_64")]
 use x86_64 as selected;
 
-use crate::activation::sigmoid;
 use crate::fixed::round_shift;
 
 #[cfg(not(any(kernel = "armv6m", kernel = "riscv32")))]
@@ -282,8 +281,8 @@ pub fn tanh(z: &[[i32; 4]], y: &mut [[i16; 4]]) {
     portable::tanh(z, y);
 }
 
-/// `sigmoid(r)·h` of four units.
+/// `gate(r)·h` of four units.
 #[inline(always)]
-pub fn reset(r: &[i32; 4], h: &[i16; 4]) -> [i16; 4] {
-    core::array::from_fn(|unit| round_shift(sigmoid(r[unit]) * h[unit] as i32, 16) as i16)
+pub fn reset(gate: impl Fn(i32) -> i32, r: &[i32; 4], h: &[i16; 4]) -> [i16; 4] {
+    core::array::from_fn(|unit| round_shift(gate(r[unit]) * h[unit] as i32, 16) as i16)
 }

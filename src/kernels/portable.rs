@@ -176,16 +176,38 @@ pub fn lstm([i, f, g, o]: &[[i32; 4]; 4], c: &mut [i32; 4], h: &mut [i16; 4]) {
 
 /// [`gru_after`](super::gru_after) of any core, out of line like [`lstm`].
 #[inline(never)]
-pub fn gru_after([z, r, n_x, n_h]: &[[i32; 4]; 4], memory: &mut [i32; 4], h: &mut [i16; 4]) {
-    let n = array::from_fn(|unit| n_x[unit].wrapping_add(gated(n_h[unit], sigmoid(r[unit]))));
-    gru_before(&[*z, n], memory, h);
+pub fn gru_after(z: &[[i32; 4]; 4], memory: &mut [i32; 4], h: &mut [i16; 4]) {
+    gru_after_with(sigmoid, z, memory, h);
 }
 
 /// [`gru_before`](super::gru_before) of any core, out of line like [`lstm`].
 #[inline(never)]
-pub fn gru_before([z, n]: &[[i32; 4]; 2], memory: &mut [i32; 4], h: &mut [i16; 4]) {
+pub fn gru_before(z: &[[i32; 4]; 2], memory: &mut [i32; 4], h: &mut [i16; 4]) {
+    gru_before_with(sigmoid, z, memory, h);
+}
+
+/// [`gru_after`] with another function in place of the sigmoid.
+#[inline(always)]
+pub(crate) fn gru_after_with(
+    gate: impl Fn(i32) -> i32,
+    [z, r, n_x, n_h]: &[[i32; 4]; 4],
+    memory: &mut [i32; 4],
+    h: &mut [i16; 4],
+) {
+    let n = array::from_fn(|unit| n_x[unit].wrapping_add(gated(n_h[unit], gate(r[unit]))));
+    gru_before_with(gate, &[*z, n], memory, h);
+}
+
+/// [`gru_before`] with another function in place of the sigmoid.
+#[inline(always)]
+pub(crate) fn gru_before_with(
+    gate: impl Fn(i32) -> i32,
+    [z, n]: &[[i32; 4]; 2],
+    memory: &mut [i32; 4],
+    h: &mut [i16; 4],
+) {
     for unit in 0..4 {
-        let (z, n) = (sigmoid(z[unit]), activation::tanh(n[unit]));
+        let (z, n) = (gate(z[unit]), activation::tanh(n[unit]));
         // (1 − z)·n has 16 + 15 fractional bits and fits: |n| < 2^15.
         let new = round_shift((GATE_ONE - z) * n, 31 - MEMORY_BITS);
         memory[unit] = gated(memory[unit], z).wrapping_add(new);

@@ -8,6 +8,8 @@ mod embedding;
 mod gru;
 #[cfg(feature = "lstm")]
 mod lstm;
+#[cfg(all(feature = "lstm", feature = "variants"))]
+mod lstm_variants;
 #[cfg(feature = "rnn")]
 mod rnn;
 
@@ -86,15 +88,50 @@ pub enum LayerKind {
     Dense(Activation),
     /// Elman: `h' = activation(U x + W h + b)`, [`Activation::Tanh`] or [`Activation::Relu`].
     Rnn(Activation),
-    /// Hochreiter & Schmidhuber 1997 with the forget gate of Gers et al. 2000.
-    Lstm,
+    /// Hochreiter & Schmidhuber 1997 with the forget gate of Gers et al. 2000;
+    /// [`LayerKind::LSTM`] is the plain one.
+    Lstm {
+        /// Gates are `clamp(z + 1/2, 0, 1)`, not sigmoids.
+        hard_sigmoid: bool,
+        /// The gates see the cell state (Gers & Schmidhuber 2000).
+        peepholes: bool,
+        /// What comes out, and back in, is a linear map of the hidden state (Sak et al. 2014;
+        /// `proj_size` in PyTorch).
+        projection: bool,
+    },
     /// Cho et al. 2014; `reset_after` is the form of cuDNN, PyTorch and Keras ≥ 2.
     Gru {
+        /// Gates are `clamp(z + 1/2, 0, 1)`, not sigmoids.
+        hard_sigmoid: bool,
         /// The reset gate multiplies the recurrent product (else: the hidden state before it).
         reset_after: bool,
     },
     /// `y = table[token]`: the only layer whose input is an id. First of a model.
     Embedding,
+}
+
+impl LayerKind {
+    /// The LSTM as every framework has it by default.
+    pub const LSTM: Self = Self::Lstm { hard_sigmoid: false, peepholes: false, projection: false };
+
+    /// True for an LSTM or GRU that is not the plain one.
+    pub const fn is_variant(self) -> bool {
+        match self {
+            Self::Lstm { hard_sigmoid, peepholes, projection } => {
+                hard_sigmoid || peepholes || projection
+            }
+            Self::Gru { hard_sigmoid, .. } => hard_sigmoid,
+            _ => false,
+        }
+    }
+
+    /// Records at the start of the layer's `rows` that hold its parameters.
+    const fn parameters(self) -> usize {
+        match self {
+            Self::Lstm { projection: true, .. } => 2,
+            _ => 0,
+        }
+    }
 }
 
 /// One layer of a model: its shape and its tensors, borrowed from the blob.
@@ -111,6 +148,9 @@ pub struct Layer<'a> {
     pub(crate) rows: &'a [Row],
     pub(crate) weights: &'a [u8],
 }
+
+/// Records that hold the peepholes of four cells.
+const PEEPHOLE_RECORDS: usize = 3;
 
 /// Elements rounded up to whole blocks.
 pub(crate) const fn padded(n: usize) -> usize {
@@ -164,10 +204,29 @@ impl<'a> Layer<'a> {
         if matches!(self.kind, LayerKind::Embedding) { 1 } else { self.inputs }
     }
 
+    /// Elements of the memory from step to step: the units, but for an LSTM with a projection.
+    pub const fn cells(&self) -> usize {
+        match self.kind {
+            LayerKind::Lstm { projection: true, .. } if cfg!(feature = "variants") => {
+                self.inner_size()
+            }
+            _ => self.units,
+        }
+    }
+
     /// Row records: bias and multipliers, as the blob holds them; none of an embedding.
     pub const fn rows(&self) -> &'a [Row] {
-        match self.rows.split_at_checked(self.row_count()) {
+        let rows = self.records_from(self.kind.parameters());
+        match rows.split_at_checked(self.row_count()) {
             Some((rows, _)) => rows,
+            None => rows,
+        }
+    }
+
+    /// All records of the blob's `rows` section: parameters, rows, what the kind has behind them.
+    pub const fn records(&self) -> &'a [Row] {
+        match self.rows.split_at_checked(self.record_count()) {
+            Some((records, _)) => records,
             None => self.rows,
         }
     }
@@ -185,31 +244,72 @@ impl<'a> Layer<'a> {
         !matches!(self.kind, LayerKind::Dense(_) | LayerKind::Embedding)
     }
 
-    /// Rows of the layer: `units` rounded up to whole blocks, times its gates.
-    pub(crate) const fn row_count(&self) -> usize {
-        padded(self.units)
-            * match self.kind {
-                LayerKind::Embedding => 0,
-                LayerKind::Dense(_) | LayerKind::Rnn(_) => 1,
-                LayerKind::Gru { reset_after: false } => 3,
-                // With `reset_after` the candidate has two rows, one for each product.
-                LayerKind::Lstm | LayerKind::Gru { reset_after: true } => 4,
+    /// The layer's parameters: 16 bytes that only some kinds have.
+    const fn parameters(&self) -> [Row; 2] {
+        match self.rows.first_chunk() {
+            Some(parameters) => *parameters,
+            None => [[0; 8]; 2],
+        }
+    }
+
+    /// The records of the `rows` section from one on.
+    const fn records_from(&self, record: usize) -> &'a [Row] {
+        match self.rows.split_at_checked(record) {
+            Some((_, rows)) => rows,
+            None => &[],
+        }
+    }
+
+    /// The parameter that is a size: cells of an LSTM with a projection.
+    const fn inner_size(&self) -> usize {
+        let [_, [low, high, ..]] = self.parameters();
+        u16::from_le_bytes([low, high]) as usize
+    }
+
+    /// Records of the `rows` section: parameters, rows, and what the kind has behind them.
+    pub(crate) const fn record_count(&self) -> usize {
+        let behind = match self.kind {
+            LayerKind::Lstm { peepholes: true, .. } => {
+                padded(self.cells()) / BLOCK * PEEPHOLE_RECORDS
             }
+            _ => 0,
+        };
+        self.kind.parameters() + self.row_count() + behind
+    }
+
+    /// Rows of the layer: its cells rounded up to whole blocks, times its gates, and the rows of a
+    /// projection.
+    pub(crate) const fn row_count(&self) -> usize {
+        let cells = padded(self.cells());
+        match self.kind {
+            LayerKind::Embedding => 0,
+            LayerKind::Dense(_) | LayerKind::Rnn(_) => cells,
+            LayerKind::Gru { reset_after: false, .. } => 3 * cells,
+            LayerKind::Lstm { projection: true, .. } => 4 * cells + padded(self.units),
+            // With `reset_after` the candidate has two rows, one for each product.
+            LayerKind::Lstm { .. } | LayerKind::Gru { .. } => 4 * cells,
+        }
     }
 
     /// Bytes of the layer's packed weights. `None` if they would not fit 32 bits.
     pub(crate) const fn weight_bytes(&self) -> Option<usize> {
-        let units = padded(self.units);
+        let (units, cells) = (padded(self.units), padded(self.cells()));
         let (gates, recurrent) = match self.kind {
             LayerKind::Embedding => return self.inputs.checked_mul(self.token_bytes()),
             LayerKind::Dense(_) => (1, 0),
             LayerKind::Rnn(_) => (1, units),
             LayerKind::Gru { .. } => (3, units),
-            LayerKind::Lstm => (4, units),
+            LayerKind::Lstm { .. } => (4, units),
         };
-        // Widths are at most 2^15, so only the last product can overflow 32 bits.
+        // Widths are at most 2^15, so only the last product and sum can overflow 32 bits.
         let block = self.tiles.bytes(padded(self.inputs)) + self.tiles.bytes(recurrent);
-        (units / BLOCK * gates).checked_mul(block)
+        let bytes = (cells / BLOCK * gates).checked_mul(block);
+        match (self.kind, bytes) {
+            (LayerKind::Lstm { projection: true, .. }, Some(bytes)) => {
+                bytes.checked_add(units / BLOCK * self.tiles.bytes(cells))
+            }
+            (_, bytes) => bytes,
+        }
     }
 
     /// Bytes of a token's record in an embedding's table: multiplier `i16`, then the weights.
@@ -226,7 +326,7 @@ impl<'a> Layer<'a> {
         let units = padded(self.units);
         match self.kind {
             LayerKind::Dense(_) | LayerKind::Rnn(_) | LayerKind::Embedding => units / 2,
-            LayerKind::Lstm | LayerKind::Gru { .. } => units + units / 2,
+            LayerKind::Lstm { .. } | LayerKind::Gru { .. } => padded(self.cells()) + units / 2,
         }
     }
 
@@ -236,8 +336,9 @@ impl<'a> Layer<'a> {
         match self.kind {
             LayerKind::Dense(Activation::Softmax) => units,
             LayerKind::Dense(_) | LayerKind::Embedding => 0,
-            LayerKind::Gru { reset_after: false } => units,
-            _ => units / 2,
+            LayerKind::Gru { reset_after: false, .. } => units,
+            LayerKind::Lstm { .. } => padded(self.cells()) / 2,
+            LayerKind::Rnn(_) | LayerKind::Gru { .. } => units / 2,
         }
     }
 
@@ -249,11 +350,19 @@ impl<'a> Layer<'a> {
             #[cfg(feature = "rnn")]
             LayerKind::Rnn(activation) => rnn::step(self, activation, input, state, scratch),
             #[cfg(feature = "lstm")]
-            LayerKind::Lstm => lstm::step(self, input, state, scratch),
+            LayerKind::LSTM => lstm::step(self, input, state, scratch),
+            #[cfg(all(feature = "lstm", feature = "variants"))]
+            LayerKind::Lstm { hard_sigmoid, .. } => {
+                lstm_variants::step(self, hard_sigmoid, input, state, scratch);
+            }
             #[cfg(feature = "gru")]
-            LayerKind::Gru { reset_after: true } => gru::step_after(self, input, state, scratch),
-            #[cfg(feature = "gru")]
-            LayerKind::Gru { reset_after: false } => gru::step_before(self, input, state, scratch),
+            LayerKind::Gru { hard_sigmoid: false, reset_after } => {
+                gru::step::<false>(self, reset_after, input, state, scratch);
+            }
+            #[cfg(all(feature = "gru", feature = "variants"))]
+            LayerKind::Gru { hard_sigmoid: true, reset_after } => {
+                gru::step::<true>(self, reset_after, input, state, scratch);
+            }
             #[cfg(feature = "embedding")]
             LayerKind::Embedding => embedding::step(self, input, state),
             // The reader refused layers whose feature is off.
@@ -261,6 +370,7 @@ impl<'a> Layer<'a> {
                 feature = "rnn",
                 feature = "lstm",
                 feature = "gru",
+                feature = "variants",
                 feature = "embedding"
             )))]
             _ => {}
@@ -280,6 +390,19 @@ impl<'a> Layer<'a> {
 
     fn blocks(&self) -> Blocks<'a> {
         Blocks::new(self.rows.as_chunks().0, self.weights)
+    }
+
+    /// The blocks of a kind that may have parameters before them.
+    #[cfg(all(feature = "lstm", feature = "variants"))]
+    fn blocks_behind_parameters(&self) -> Blocks<'a> {
+        let rows = self.records_from(self.kind.parameters());
+        Blocks::new(rows.as_chunks().0, self.weights)
+    }
+
+    /// The records behind the rows.
+    #[cfg(all(feature = "lstm", feature = "variants"))]
+    fn behind_rows(&self) -> &'a [Row] {
+        self.records_from(self.kind.parameters() + self.row_count())
     }
 }
 

@@ -7,7 +7,7 @@ use gatelet::{Packing, WeightType};
 use gatelet_cli::calibrate::calibrate;
 use gatelet_cli::data::Sequences;
 use gatelet_cli::graph::{
-    Activation, Dense, Graph, GraphBuilder, Gru, Lstm, Matrix, Op, Output, Reset, Rnn,
+    Activation, Dense, Gates, Graph, GraphBuilder, Gru, Lstm, Matrix, Op, Output, Reset, Rnn,
     RnnActivation,
 };
 use gatelet_cli::host::Blob;
@@ -80,7 +80,8 @@ impl Random {
     }
 }
 
-/// One layer of every recurrent kind, with random weights.
+/// One layer of every recurrent kind, with random weights: first the usual ones, as many as
+/// [`USUAL`].
 pub(crate) fn cells(inputs: usize, units: usize, random: &mut Random) -> Vec<Op> {
     let mut pair =
         |gates: usize| (random.matrix(gates * units, inputs), random.matrix(gates * units, units));
@@ -88,24 +89,34 @@ pub(crate) fn cells(inputs: usize, units: usize, random: &mut Random) -> Vec<Op>
     let rnn = |(input, recurrent): (Matrix, Matrix), bias, activation| {
         Op::Rnn(Rnn { input, recurrent, bias, activation })
     };
-    vec![
-        Op::Lstm(Lstm { input: lstm.0, recurrent: lstm.1, bias: random.vector(4 * units) }),
-        Op::Gru(Gru {
-            input: before.0,
-            recurrent: before.1,
-            bias: random.vector(3 * units),
-            reset: Reset::Before,
-        }),
+    let usual = [
+        Op::Lstm(Lstm::new(lstm.0, lstm.1, random.vector(4 * units))),
+        Op::Gru(Gru::reset_before(before.0, before.1, random.vector(3 * units))),
         Op::Gru(Gru {
             input: after.0,
             recurrent: after.1,
             bias: random.vector(3 * units),
+            gates: Gates::Sigmoid,
             reset: Reset::After { recurrent_bias: random.vector(units) },
         }),
         rnn(tanh, random.vector(units), RnnActivation::Tanh),
         rnn(relu, random.vector(units), RnnActivation::Relu),
-    ]
+    ];
+    let mut hard = [usual[0].clone(), usual[1].clone(), usual[2].clone()];
+    hard.iter_mut().for_each(|op| op.harden(0.2, 0.5));
+    let cells = units + 4;
+    let mut projected = Lstm::new(
+        random.matrix(4 * cells, inputs),
+        random.matrix(4 * cells, units),
+        random.vector(4 * cells),
+    );
+    projected.peepholes = Some(random.vector(3 * cells));
+    projected.projection = Some(random.matrix(units, cells));
+    usual.into_iter().chain(hard).chain([Op::Lstm(projected)]).collect()
 }
+
+/// How many of [`cells`] are the usual ones.
+pub(crate) const USUAL: usize = 5;
 
 /// A stack of `layers`, with a softmax over `classes` behind it.
 pub(crate) fn classifier(

@@ -18,9 +18,10 @@ import tf_keras
 from safetensors.numpy import save_file
 
 import reference
-from golden import sequences, torch_weights
+from golden import half, sequences, torch_weights
 
 INPUTS, CLASSES, N, STEPS = 3, 4, 4, 10
+PROJECTED = 2  # proj_size
 
 
 def keras_networks(k):
@@ -181,6 +182,29 @@ def write_padded(out, rng):
     np.savez_compressed(out / "both_padded.npz", x=x, lengths=lengths, y=model.predict(x, verbose=0))
 
 
+def write_hard(out, rng):
+    """Hard sigmoids, whose slope is 1/6 in Keras 3 and 0.2 before: y and y_keras2."""
+    weights, arrays = None, {"x": sequences(rng, N, STEPS, INPUTS)}
+    for k, file, y in ((keras, "hard_sigmoid", "y"), (tf_keras, "hard_sigmoid_keras2", "y_keras2")):
+        L = k.layers
+        model = k.Sequential(
+            [
+                L.InputLayer((None, INPUTS)),
+                L.LSTM(6, recurrent_activation="hard_sigmoid", return_sequences=True, name="lstm"),
+                L.GRU(5, recurrent_activation="hard_sigmoid", return_sequences=True, name="after"),
+                L.GRU(4, recurrent_activation="hard_sigmoid", reset_after=False, name="before"),
+                L.Dense(CLASSES, activation="softmax", name="head"),
+            ]
+        )
+        weights = weights or [w + 0.5 * rng.standard_normal(w.shape).astype(np.float32) for w in model.get_weights()]
+        model.set_weights(weights)
+        arrays[y] = model.predict(arrays["x"], verbose=0)
+        model.save(out / f"{file}.h5")
+        if k is keras:
+            model.save(out / f"{file}.keras")
+    np.savez_compressed(out / "hard_sigmoid.npz", **arrays)
+
+
 def write_torch(out, rng):
     # name: gates, layers, prefix of the recurrent module, name of the Linear, reference
     networks = {
@@ -191,19 +215,25 @@ def write_torch(out, rng):
         "lstm_2layer": (4, 2, "encoder.lstm.", "classifier.0", lambda *a: reference.lstm(*a)[0]),
         "gru_3layer": (3, 3, "net.gru.", "net.linear", reference.gru),
         "lstm_only": (4, 1, "", None, lambda *a: reference.lstm(*a)[0]),
+        "lstm_projected": (4, 2, "lstm.", "fc", lambda *a: reference.lstm(*a)[0]),
     }
     hidden = 5
     for name, (gates, layers, prefix, linear, run) in networks.items():
+        if name == "lstm_projected":
+            rng = np.random.default_rng(8)
         x = sequences(rng, N, STEPS, INPUTS)
         h, state = x.astype(np.float64), {}
         for layer in range(layers):
             weights = torch_weights(rng, gates, hidden, h.shape[2], layer)
+            if name == "lstm_projected":
+                weights[f"weight_hr_l{layer}"] = half(rng.uniform(-1, 1, (PROJECTED, hidden)))
+                weights[f"weight_hh_l{layer}"] = np.ascontiguousarray(weights[f"weight_hh_l{layer}"][:, :PROJECTED])
             h = run(weights, h, layer)
             state |= {prefix + key: w for key, w in weights.items()}
         arrays = {"x": x, "h": h}
         if linear:
             fc = {
-                "weight": rng.uniform(-1, 1, (CLASSES, hidden)).astype(np.float32),
+                "weight": rng.uniform(-1, 1, (CLASSES, h.shape[2])).astype(np.float32),
                 "bias": rng.uniform(-1, 1, CLASSES).astype(np.float32),
             }
             state |= {f"{linear}.{key}": w for key, w in fc.items()}
@@ -249,6 +279,7 @@ def main():
     write_keras(args.out, rng, directed_networks)
     write_padded(args.out, rng)
     write_torch_both(args.out, rng)
+    write_hard(args.out, np.random.default_rng(7))
 
 
 if __name__ == "__main__":

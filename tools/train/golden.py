@@ -2,7 +2,8 @@
 
 tests/data/golden/keras_*.npz come from Keras layers computing in float64, torch_*.npz from the
 NumPy reference in PyTorch's conventions (reference.py). Before anything is written, each torch_*
-case is also run through Keras with converted weights and must agree to 1e-12.
+case is also run through Keras with converted weights and must agree to 1e-12, or where Keras has no
+such layer through onnxruntime to 1e-5.
 
 Weights and inputs are float32 arrays whose values fit in float16, so that the files compress.
 """
@@ -15,6 +16,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 import keras
 import numpy as np
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
 
 import reference
 from torch_names import to_keras
@@ -30,6 +33,8 @@ RECURRENT = [
     (20, 64, 2, 16),
     (12, 128, 2, 12),
 ]
+# Of layers that are less usual.
+FEWER = [RECURRENT[k] for k in (0, 2, 3, 5, 6)]
 # (inputs, units)
 DENSE = [(1, 1), (3, 2), (2, 3), (5, 16), (16, 5), (33, 64), (64, 10), (128, 33), (16, 128)]
 ACTIVATIONS = ["linear", "relu", "tanh", "sigmoid", "softmax"]
@@ -41,6 +46,13 @@ KERAS = {
     "lstm": lambda h: keras.layers.LSTM(h, **STATES),
     "gru_reset_before": lambda h: keras.layers.GRU(h, reset_after=False, **STATES),
     "gru_reset_after": lambda h: keras.layers.GRU(h, reset_after=True, **STATES),
+}
+
+HARD = dict(recurrent_activation="hard_sigmoid", **STATES)
+KERAS_FEWER = {
+    "lstm_hard": lambda h: keras.layers.LSTM(h, **HARD),
+    "gru_reset_before_hard": lambda h: keras.layers.GRU(h, reset_after=False, **HARD),
+    "gru_reset_after_hard": lambda h: keras.layers.GRU(h, reset_after=True, **HARD),
 }
 
 # name -> (cell, gates, reference function)
@@ -81,8 +93,8 @@ def keras_weights(rng, name, inputs, hidden):
     gain = 0.7 if name == "rnn_relu" else 1.0  # keep an unbounded unit from growing
     kernel = np.hstack([glorot(rng, inputs, hidden) for _ in range(gates)])
     recurrent = np.hstack([gain * orthogonal(rng, hidden) for _ in range(gates)])
-    bias = 0.2 * rng.standard_normal((2, gates * hidden) if name == "gru_reset_after" else gates * hidden)
-    if name == "lstm":
+    bias = 0.2 * rng.standard_normal((2, gates * hidden) if "reset_after" in name else gates * hidden)
+    if name.startswith("lstm"):
         bias[hidden : 2 * hidden] += 1.0
     return [half(w) for w in (kernel, recurrent, bias)]
 
@@ -105,13 +117,17 @@ def run_keras(layer, weights, x):
     return {"h": states[0], "c": states[2]} if len(states) == 3 else {"h": states[0]}
 
 
-def keras_layers(rng):
-    for name, make in KERAS.items():
-        for inputs, hidden, n, steps in RECURRENT:
+def keras_cells(rng, layers, sizes):
+    for name, make in layers.items():
+        for inputs, hidden, n, steps in sizes:
             x = sequences(rng, n, steps, inputs)
             weights = keras_weights(rng, name, inputs, hidden)
             named = dict(zip(("kernel", "recurrent_kernel", "bias"), weights))
             yield f"keras_{name}_{inputs}x{hidden}", named | {"x": x} | run_keras(make(hidden), weights, x)
+
+
+def keras_layers(rng):
+    yield from keras_cells(rng, KERAS, RECURRENT)
     for activation in ACTIVATIONS:
         for inputs, units in DENSE:
             x = sequences(rng, 2, 8, inputs)
@@ -137,6 +153,44 @@ def torch_layers(rng):
             yield f"torch_{name}_{inputs}x{hidden}", weights | {"x": x} | out
 
 
+def in_onnxruntime(weights, x):
+    """What an ONNX LSTM with peepholes gives at every step: gates and peepholes are i, o, f (and c)."""
+    hidden = weights["weight_hh_l0"].shape[1]
+
+    def gates(w, order):
+        return np.concatenate([np.split(w, len(order))[k] for k in order])[None].astype(np.float32)
+
+    w, r, b_ih, b_hh = (gates(weights[f"{n}_l0"], (0, 3, 1, 2)) for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+    constants = dict(w=w, r=r, b=np.concatenate([b_ih, b_hh], axis=1), p=gates(weights["peepholes"], (0, 2, 1)))
+    node = helper.make_node("LSTM", ["x", "w", "r", "b", "", "", "", "p"], ["y"], hidden_size=hidden)
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "xy"]
+    ends[0].type.tensor_type.shape.CopyFrom(helper.make_tensor_value_info("x", 1, ["t", "n", x.shape[2]]).type.tensor_type.shape)
+    weights = [numpy_helper.from_array(array, name) for name, array in constants.items()]
+    graph = helper.make_graph([node], "lstm", ends[:1], ends[1:], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {"x": x.transpose(1, 0, 2)})[0][:, 0].transpose(1, 0, 2)
+
+
+def lstm_variants(rng):
+    """LSTMs with peepholes, with a projection, with both, in PyTorch's conventions."""
+    for peepholes, projected in ((True, False), (False, True), (True, True)):
+        for inputs, hidden, n, steps in FEWER:
+            x = sequences(rng, n, steps, inputs)
+            weights = torch_weights(rng, 4, hidden, inputs)
+            if peepholes:
+                weights["peepholes"] = half(0.5 * rng.standard_normal(3 * hidden))
+            if projected:
+                units = (2 * hidden + 2) // 3
+                weights["weight_hr_l0"] = half(rng.uniform(-1, 1, (units, hidden)) / np.sqrt(hidden))
+                weights["weight_hh_l0"] = np.ascontiguousarray(weights["weight_hh_l0"][:, :units])
+            h, c = reference.lstm(weights, x.astype(np.float64))
+            if not projected:
+                np.testing.assert_allclose(in_onnxruntime(weights, x), h, atol=1e-5)
+            name = "lstm" + "_peepholes" * peepholes + "_projected" * projected
+            yield f"torch_{name}_{inputs}x{hidden}", weights | {"x": x, "h": h, "c": c}
+
+
 def main():
     root = Path(__file__).resolve().parents[2]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -144,7 +198,10 @@ def main():
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(1)
-    for name, arrays in (*keras_layers(rng), *torch_layers(rng)):
+    usual = (*keras_layers(rng), *torch_layers(rng))
+    rng = np.random.default_rng(2)
+    fewer = (*keras_cells(rng, KERAS_FEWER, FEWER), *lstm_variants(rng))
+    for name, arrays in (*usual, *fewer):
         np.savez_compressed(args.out / f"{name}.npz", **arrays)
         print(name, {key: a.shape for key, a in arrays.items()})
 

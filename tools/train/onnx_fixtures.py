@@ -5,7 +5,8 @@ tf2onnx wrote of NAME_keras2.h5; torch_NAME_script.onnx and torch_NAME_dynamo.on
 torch_NAME.safetensors in the nodes that PyTorch's two exporters write (from the sources of
 torch.onnx.symbolic_opset9 and onnxscript's torch_lib; PyTorch itself is not needed). Their answers are in
 the .npz files of fixtures.py, to which onnxruntime's must be equal. folded.onnx and layout.onnx have their
-own .npz. onnx_random.zip has random networks, k.onnx, with x [N, T, I] and onnxruntime's answer, k.npz.
+own .npz. onnx_random.zip has random networks, k.onnx, with x [N, T, I] and onnxruntime's answer, k.npz;
+onnx_variants.zip such whose gates may be hard sigmoids and whose LSTMs may have peepholes.
 tests/data/digits/lstm.onnx is Keras' export of lstm.keras.
 """
 
@@ -245,7 +246,20 @@ def write_keras(out, digits, rng):
         onnx.save(model, out / f"{name}_keras2.onnx")
 
 
-def random_layer(g, rng, cell, inputs, units, x, fixed, batch_axis, last):
+def random_variant(g, rng, cell, units, attributes, optional):
+    """Gates that are hard sigmoids, and an LSTM's peepholes, now and then."""
+    if cell != "RNN" and rng.random() < 0.6:
+        attributes["activations"] = {"GRU": ["HardSigmoid", "Tanh"], "LSTM": ["HardSigmoid", "Tanh", "Tanh"]}[cell]
+        if rng.random() < 0.6:
+            attributes["activation_alpha"] = [float(rng.uniform(0.1, 0.4))]
+            attributes["activation_beta"] = [float(rng.uniform(0.4, 0.6))]
+    if cell == "LSTM" and rng.random() < 0.7:
+        optional = optional or ["", "", ""]
+        optional.append(g.weight(half(rng.standard_normal((1, 3 * units)))))
+    return optional
+
+
+def random_layer(g, rng, cell, inputs, units, x, fixed, batch_axis, last, variants):
     """A recurrent node on x [T, N, I]; what it gives at every step, or at the last, [N, H]."""
     rows = GATES[cell] * units
     scale = 1.5 / np.sqrt(inputs + units)
@@ -285,6 +299,8 @@ def random_layer(g, rng, cell, inputs, units, x, fixed, batch_axis, last):
             size = g("Where", g("Equal", size, unknown), ones, size)
             zeros = g("Expand", g.constant(0, np.float32), size)
         optional = [lengths, zeros, zeros] if cell == "LSTM" else [lengths, zeros]
+    if variants:
+        optional = random_variant(g, rng, cell, units, attributes, optional)
     y, h = g(cell, x, *parameters, *optional, outputs=2, **attributes)
     if not last:
         if rng.random() < 0.5:
@@ -324,7 +340,7 @@ def random_dense(g, rng, inputs, units, x, rank, steps):
     return g("Add", *((bias, y) if rng.random() < 0.5 else (y, bias)))
 
 
-def random_network(rng):
+def random_network(rng, variants):
     """(model, x [N, T, I], answer [N, T, O] or [N, O])."""
     n, steps, inputs = int(rng.integers(1, 4)), int(rng.integers(2, 9)), int(rng.integers(1, 6))
     batch_first, last = rng.random() < 0.5, rng.random() < 0.6
@@ -341,7 +357,8 @@ def random_network(rng):
     for layer in range(layers):
         units, at_end = int(rng.integers(1, 8)), layer == layers - 1
         cell = str(rng.choice(list(GATES)))
-        y, width = random_layer(g, rng, cell, width, units, y, fixed, batch_axis, last and at_end), units
+        at = (fixed, batch_axis, last and at_end)
+        y, width = random_layer(g, rng, cell, width, units, y, *at, variants), units
         between = rng.integers(5)
         if at_end or between == 0:
             continue
@@ -379,10 +396,10 @@ def random_network(rng):
     return model, x, np.ascontiguousarray(expected)
 
 
-def write_random(path, count):
+def write_random(path, count, variants=False):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for k in range(count):
-            model, x, y = random_network(np.random.default_rng(k))
+            model, x, y = random_network(np.random.default_rng(k), variants)
             arrays = io.BytesIO()
             np.savez(arrays, x=x, y=y)
             for name, data in ((f"{k}.onnx", model.SerializeToString()), (f"{k}.npz", arrays.getvalue())):
@@ -418,6 +435,7 @@ def main():
     write_torch(args.out)
     write_layout(args.out, np.random.default_rng(5))
     write_random(args.out / "onnx_random.zip", args.random)
+    write_random(args.out / "onnx_variants.zip", args.random, variants=True)
     write_keras(args.out, args.digits, np.random.default_rng(6))
 
 

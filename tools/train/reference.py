@@ -39,15 +39,23 @@ def rnn(weights, x, layer=0, activation=np.tanh):
 
 
 def lstm(weights, x, layer=0):
-    """Gate rows i, f, g, o. Returns h at every step and the final cell state [N, H]."""
+    """Gate rows i, f, g, o. Returns h at every step and the final cell state [N, H].
+
+    weight_hr [P, H] projects h (proj_size: Sak et al. 2014); peepholes [3*H], which PyTorch does not
+    have, are those of i, f, o (Gers and Schmidhuber 2000), o's taking the new cell state.
+    """
     w_ih, w_hh, b_ih, b_hh = parameters(weights, layer)
+    projection = weights.get(f"weight_hr_l{layer}")
     h = np.zeros((len(x), w_hh.shape[1]))
-    c = np.zeros_like(h)
+    c = np.zeros((len(x), len(w_ih) // 4))
+    p_i, p_f, p_o = np.split(np.asarray(weights.get("peepholes", np.zeros(3 * c.shape[1])), np.float64), 3)
     steps = []
     for t in range(x.shape[1]):
         i, f, g, o = np.split(x[:, t] @ w_ih.T + b_ih + h @ w_hh.T + b_hh, 4, axis=1)
-        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-        h = sigmoid(o) * np.tanh(c)
+        c = sigmoid(f + p_f * c) * c + sigmoid(i + p_i * c) * np.tanh(g)
+        h = sigmoid(o + p_o * c) * np.tanh(c)
+        if projection is not None:
+            h = h @ np.asarray(projection, np.float64).T
         steps.append(h)
     return np.stack(steps, axis=1), c
 

@@ -4,7 +4,7 @@ use indicatif::ProgressBar;
 use rayon::prelude::*;
 
 use crate::data::Sequences;
-use crate::graph::{Graph, Gru, Op, Reset};
+use crate::graph::{Graph, Op, Reset};
 use crate::moments::Moments;
 use crate::reference::{self, Step, Visitor};
 use crate::sqnr::Recording;
@@ -64,8 +64,9 @@ pub struct LayerStatistics {
     pub peak: f64,
     /// Moments of the input and, in a recurrent layer, its own last output: `[inputs + units]`.
     pub inputs: Moments,
-    /// The same for the candidate of a GRU that resets before the product, which sees `r*h`.
-    pub reset_inputs: Option<Moments>,
+    /// Moments of the input and of what the layer computes on the way, if a product takes that:
+    /// [`Step::inner`].
+    pub inner_inputs: Option<Moments>,
 }
 
 /// Everything quantization asks of the data.
@@ -110,17 +111,20 @@ pub fn calibrate(graph: &Graph, x: &Sequences, progress: &ProgressBar) -> Statis
         let all = &mut layers[layer];
         all.peak = all.peak.max(observed.peak);
         all.inputs.extend(observed.inputs);
-        all.reset_inputs.extend(observed.reset_inputs);
+        all.inner_inputs.extend(observed.inner_inputs);
     }
     let products = graph.parameters() * first / x.len();
     let trials = (TRIAL_PRODUCTS / products.max(1)).clamp(1, MOST_TRIALS);
     let trial = Recording::new(graph, x.spread(trials));
     let layers = layers.into_iter().zip(&graph.layers).map(|(observed, layer)| {
-        let len = layer.inputs() + layer.op.recurrent_matrix().map_or(0, |_| layer.units());
+        let inputs = layer.inputs();
+        let len = inputs + layer.op.recurrent_matrix().map_or(0, |_| layer.units());
         LayerStatistics {
             peak: observed.peak,
             inputs: Moments::new(&observed.inputs, len),
-            reset_inputs: observed.resets.then(|| Moments::new(&observed.reset_inputs, len)),
+            inner_inputs: observed
+                .has_inner
+                .then(|| Moments::new(&observed.inner_inputs, inputs + layer.cells())),
         }
     });
     let steps = x.lengths().iter().copied().max().unwrap_or_default();
@@ -156,20 +160,24 @@ struct Observer<'a> {
 
 struct Observed {
     peak: f64,
-    resets: bool,
+    has_inner: bool,
     /// Whether every step is kept: the layer may take one a sequence.
     every: bool,
     /// `[input, own last output]` of the steps kept.
     inputs: Vec<f32>,
-    /// `[input, r*h]` of the steps kept.
-    reset_inputs: Vec<f32>,
+    /// `[input, inner]` of the steps kept.
+    inner_inputs: Vec<f32>,
 }
 
 impl Observed {
     fn new(op: &Op, gives_once: bool) -> Self {
-        let resets = matches!(op, Op::Gru(Gru { reset: Reset::Before, .. }));
+        let has_inner = match op {
+            Op::Gru(gru) => gru.reset == Reset::Before,
+            Op::Lstm(lstm) => lstm.projection.is_some(),
+            _ => false,
+        };
         let every = gives_once && op.recurrent_matrix().is_none();
-        Self { peak: 0.0, resets, every, inputs: Vec::new(), reset_inputs: Vec::new() }
+        Self { peak: 0.0, has_inner, every, inputs: Vec::new(), inner_inputs: Vec::new() }
     }
 }
 
@@ -190,8 +198,8 @@ impl Visitor for Observer<'_> {
             };
             let with = |own| input.iter().chain(own).map(|v: &f64| *v as f32);
             layer.inputs.extend(with(step.before));
-            if layer.resets {
-                layer.reset_inputs.extend(with(step.reset));
+            if layer.has_inner {
+                layer.inner_inputs.extend(with(step.inner));
             }
         }
     }

@@ -128,12 +128,15 @@ pub fn estimate(model: &Model<'_>) -> Vec<Estimate> {
 
 impl Core {
     fn tiles(&self, layer: &Layer<'_>) -> f64 {
-        let (inputs, units) = (layer.inputs().div_ceil(4), layer.units().div_ceil(4));
+        let [inputs, units, cells] =
+            [layer.inputs(), layer.units(), layer.cells()].map(|n| n.div_ceil(4));
         if layer.kind() == LayerKind::Embedding {
             return 0.0;
         }
         let tiles = match layer.kind() {
-            LayerKind::Lstm => 4 * units * (inputs + units),
+            LayerKind::Lstm { projection, .. } => {
+                4 * cells * (inputs + units) + if projection { units * cells } else { 0 }
+            }
             LayerKind::Gru { .. } => 3 * units * (inputs + units),
             LayerKind::Rnn(_) => units * (inputs + units),
             _ => units * inputs,
@@ -149,7 +152,10 @@ impl Core {
     fn groups(&self, layer: &Layer<'_>) -> f64 {
         let groups = layer.units().div_ceil(4) as f64;
         match layer.kind() {
-            LayerKind::Lstm => groups * self.group[1],
+            LayerKind::Lstm { projection, .. } => {
+                let projected = if projection { groups * self.group[0] } else { 0.0 };
+                layer.cells().div_ceil(4) as f64 * self.group[1] + projected
+            }
             LayerKind::Gru { .. } => groups * self.group[2],
             LayerKind::Dense(Activation::Softmax) => {
                 groups * self.group[0] + layer.units() as f64 * SOFTMAX

@@ -152,9 +152,9 @@ impl<'a> Trace<'a> {
         state.get(first..first + units)
     }
 
-    /// The cell state of an LSTM after the step, `[units]`.
+    /// The cell state of an LSTM after the step, `[cells]`.
     pub fn cells(&self, layer: usize, step: usize) -> Option<&[i32]> {
-        let units = self.model.layer(layer)?.units();
-        bytemuck::cast_slice(self.states.get(layer)?.get(step)?).get(..units)
+        let cells = self.model.layer(layer)?.cells();
+        bytemuck::cast_slice(self.states.get(layer)?.get(step)?).get(..cells)
     }
 }

@@ -22,6 +22,8 @@ pub struct LayerSummary {
     pub units: usize,
     /// Bytes of packed weights and row records.
     pub flash_bytes: usize,
+    /// Bytes of the row records among them.
+    pub row_bytes: usize,
     /// Products a step, padding left out.
     pub macs_per_step: usize,
     /// Value of one unit of the output.
@@ -104,20 +106,35 @@ pub fn inspect(blob: &Blob) -> Result<Summary> {
 
 fn summary(layer: &Layer<'_>) -> LayerSummary {
     let (inputs, units) = (layer.inputs(), layer.units());
-    let (kind, gates) = match layer.kind() {
+    let (mut kind, gates) = match layer.kind() {
         LayerKind::Dense(activation) => (format!("dense {activation:?}").to_lowercase(), 1),
         LayerKind::Rnn(activation) => (format!("rnn {activation:?}").to_lowercase(), 1),
-        LayerKind::Lstm => ("lstm".to_owned(), 4),
-        LayerKind::Gru { reset_after: true } => ("gru reset-after".to_owned(), 3),
-        LayerKind::Gru { reset_after: false } => ("gru reset-before".to_owned(), 3),
+        LayerKind::Lstm { .. } => ("lstm".to_owned(), 4),
+        LayerKind::Gru { reset_after: true, .. } => ("gru reset-after".to_owned(), 3),
+        LayerKind::Gru { reset_after: false, .. } => ("gru reset-before".to_owned(), 3),
         other => (format!("{other:?}").to_lowercase(), 0),
     };
-    let kind = match (layer.is_reverse(), layer.is_beside()) {
-        (true, true) => format!("{kind}, reverse beside"),
-        (true, false) => format!("{kind}, reverse"),
-        (false, true) => format!("{kind}, beside"),
-        (false, false) => kind,
-    };
+    let mut projected = 0;
+    if let LayerKind::Lstm { peepholes, projection, .. } = layer.kind() {
+        if peepholes {
+            kind.push_str(" with peepholes");
+        }
+        if projection {
+            kind.push_str(&format!(" of {} cells, projected", layer.cells()));
+            projected = layer.cells() * units;
+        }
+    }
+    if let LayerKind::Lstm { hard_sigmoid: true, .. } | LayerKind::Gru { hard_sigmoid: true, .. } =
+        layer.kind()
+    {
+        kind.push_str(", hard sigmoid");
+    }
+    kind.push_str(match (layer.is_reverse(), layer.is_beside()) {
+        (true, true) => ", reverse beside",
+        (true, false) => ", reverse",
+        (false, true) => ", beside",
+        (false, false) => "",
+    });
     let recurrent = if layer.is_recurrent() { units } else { 0 };
     // Bytes 4 and 5 of a row's record hold the input multiplier, 6 and 7 the recurrent one.
     // Rows of one matrix only, and padding, have a multiplier of zero.
@@ -136,8 +153,9 @@ fn summary(layer: &Layer<'_>) -> LayerSummary {
         weights: format!("{:?}", layer.weight_type()).to_lowercase(),
         inputs,
         units,
-        flash_bytes: layer.weights().len() + layer.rows().as_flattened().len(),
-        macs_per_step: gates * units * (inputs + recurrent),
+        flash_bytes: layer.weights().len() + layer.records().as_flattened().len(),
+        row_bytes: layer.records().as_flattened().len(),
+        macs_per_step: gates * layer.cells() * (inputs + recurrent) + projected,
         output_scale: layer.scale(),
         input_multipliers: range(4).unwrap_or_default(),
         recurrent_multipliers: range(6),

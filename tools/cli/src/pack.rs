@@ -59,13 +59,14 @@ pub fn pack(model: &Quantized, packing: Packing, notes: &Notes) -> Result<Vec<u8
             let table = blob.section(&table(quantized));
             (table, table)
         } else {
-            let (mut rows, mut tiles) = (Vec::new(), Vec::new());
+            let (mut rows, mut tiles) = (quantized.parameters.clone(), Vec::new());
             for block in blocks(quantized) {
                 block.iter().for_each(|row| push_row(&mut rows, row));
                 for product in [block.each_ref().map(|r| &r.x), block.each_ref().map(|r| &r.h)] {
                     push_tiles(&mut tiles, quantized.weights, packing, &product);
                 }
             }
+            rows.extend(&quantized.behind);
             (blob.section(&rows), blob.section(&tiles))
         };
         let at = header::BYTES + index * layer::BYTES;
@@ -186,24 +187,27 @@ fn table(layer: &Layer) -> Vec<u8> {
     bytes
 }
 
-/// The layer's blocks in the order its `step` takes them; rows past the last unit are zero.
+/// The layer's blocks in the order its `step` takes them.
 fn blocks(layer: &Layer) -> Vec<[Row; BLOCK]> {
-    let block = |gate: usize, first: usize| -> [Row; BLOCK] {
-        let gate = &layer.rows[gate * layer.units..][..layer.units];
-        std::array::from_fn(|r| gate.get(first + r).cloned().unwrap_or_else(|| gate[0].zeroed()))
-    };
-    let groups = (0..layer.units).step_by(BLOCK);
-    // Gates that share a pass over the groups of four units.
+    let gate = |gate: usize| &layer.rows[gate * layer.cells..][..layer.cells];
+    let groups = (0..layer.cells).step_by(BLOCK);
+    // Gates that share a pass over the groups of four cells.
     let passes: &[&[usize]] = match layer.kind {
-        LayerKind::Gru { reset_after: false } => &[&[1], &[0, 2]],
-        LayerKind::Gru { reset_after: true } | LayerKind::Lstm => &[&[0, 1, 2, 3]],
+        LayerKind::Gru { reset_after: false, .. } => &[&[1], &[0, 2]],
+        LayerKind::Gru { reset_after: true, .. } | LayerKind::Lstm { .. } => &[&[0, 1, 2, 3]],
         _ => &[&[0]],
     };
-    passes
+    let gates = passes
         .iter()
         .flat_map(|gates| groups.clone().flat_map(|first| gates.iter().map(move |g| (*g, first))))
-        .map(|(gate, first)| block(gate, first))
-        .collect()
+        .map(|(of, first)| block(gate(of), first));
+    let inner = (0..layer.inner.len()).step_by(BLOCK).map(|first| block(&layer.inner, first));
+    gates.chain(inner).collect()
+}
+
+/// The block of `rows` from `first` on; rows past the last are zero.
+fn block(rows: &[Row], first: usize) -> [Row; BLOCK] {
+    std::array::from_fn(|r| rows.get(first + r).cloned().unwrap_or_else(|| rows[0].zeroed()))
 }
 
 impl Row {

@@ -11,7 +11,9 @@ use indicatif::ProgressBar;
 use rayon::prelude::*;
 
 use crate::data::Sequences;
-use crate::graph::{Activation, Affine, Graph, Layer, Matrix, Op, Output, Reset, RnnActivation};
+use crate::graph::{
+    Activation, Affine, Gates, Graph, Layer, Lstm, Matrix, Op, Output, Reset, RnnActivation,
+};
 
 /// Sequences that advance together.
 const LANES: usize = 8;
@@ -32,9 +34,10 @@ pub struct Step<'a> {
     pub input: &'a [f64],
     /// What it gave at the step before, `[units]`; empty for a dense layer.
     pub before: &'a [f64],
-    /// `r*h`, `[units]`, of a GRU that resets before the product; else without meaning.
-    pub reset: &'a [f64],
-    /// Its cell state after the step, `[units]`; empty but for an LSTM.
+    /// What it computes on the way: `r*h`, `[units]`, of a GRU that resets before the product,
+    /// `o*tanh(c)`, `[cells]`, of an LSTM with a projection; else without meaning.
+    pub inner: &'a [f64],
+    /// Its cell state after the step, `[cells]`; empty but for an LSTM.
     pub cell: &'a [f64],
     /// What it gave, `[units]`.
     pub output: &'a [f64],
@@ -57,7 +60,7 @@ impl Visitor for () {
 pub struct LayerState {
     /// Output of a recurrent layer, `[units]`; empty for a dense one.
     pub h: Vec<f64>,
-    /// Cell state of an LSTM, `[units]`; else empty.
+    /// Cell state of an LSTM, `[cells]`; else empty.
     pub c: Vec<f64>,
 }
 
@@ -139,15 +142,18 @@ struct Group<'a> {
     layers: Vec<LayerRun<'a>>,
 }
 
-/// A layer and what it remembers, `[units]` each; `z` and `n` are scratch.
+/// A layer and what it remembers; `z` and `inner` are scratch.
 struct LayerRun<'a> {
     layer: &'a Layer,
+    /// `[units]`.
     h: Vec<Lane>,
+    /// `[cells]`.
     c: Vec<Lane>,
-    /// Pre-activations, `[gates * units]`.
+    /// Pre-activations, `[gates * cells]`.
     z: Vec<Lane>,
-    /// The candidate's recurrent product in a GRU, `[units]`.
-    n: Vec<Lane>,
+    /// `[cells]`: the candidate's recurrent product in a GRU, or what it is taken of; what an LSTM
+    /// projects.
+    inner: Vec<Lane>,
 }
 
 /// Steps of sequences between two stages.
@@ -270,15 +276,15 @@ impl<'a> Group<'a> {
                 layer.step(&input);
                 for (lane, &sample) in self.samples.iter().enumerate() {
                     let Some(row) = rows.row(lane, n, is_reverse) else { continue };
-                    let signals = [&input, &before, &layer.n, &layer.c, &layer.h];
-                    let [input, before, reset, cell, output] = gathered.fill(lane, signals);
+                    let signals = [&input, &before, &layer.inner, &layer.c, &layer.h];
+                    let [input, before, inner, cell, output] = gathered.fill(lane, signals);
                     visitor.visit(Step {
                         sample,
                         step: rows.step(lane, row),
                         layer: index,
                         input,
                         before,
-                        reset,
+                        inner,
                         cell,
                         output,
                     });
@@ -312,15 +318,18 @@ impl Gathered {
 impl<'a> LayerRun<'a> {
     fn new(layer: &'a Layer) -> Self {
         let zeros = |n| vec![Lane::default(); n];
-        let units = layer.units();
-        let cells = if matches!(layer.op, Op::Lstm(_)) { units } else { 0 };
-        let candidates = if matches!(layer.op, Op::Gru(_)) { units } else { 0 };
+        let cells = layer.cells();
+        let (c, inner) = match layer.op {
+            Op::Lstm(_) => (cells, cells),
+            Op::Gru(_) => (0, cells),
+            _ => (0, 0),
+        };
         Self {
             layer,
-            h: zeros(units),
-            c: zeros(cells),
-            z: zeros(units * layer.op.gates()),
-            n: zeros(candidates),
+            h: zeros(layer.units()),
+            c: zeros(c),
+            z: zeros(cells * layer.op.gates()),
+            inner: zeros(inner),
         }
     }
 
@@ -332,7 +341,7 @@ impl<'a> LayerRun<'a> {
 
     /// One step: `x` in, `self.h` out.
     fn step(&mut self, x: &[Lane]) {
-        let Self { layer, h, c, z, n } = self;
+        let Self { layer, h, c, z, inner } = self;
         let units = h.len();
         if let Op::Embedding(embedding) = &layer.op {
             for l in 0..LANES {
@@ -364,40 +373,39 @@ impl<'a> LayerRun<'a> {
             }
             Op::Lstm(lstm) => {
                 multiply_add(&lstm.recurrent, 0, h, z);
-                for u in 0..units {
-                    for l in 0..LANES {
-                        let gate = |g: usize| z[g * units + u][l];
-                        let (i, f) = (sigmoid(gate(0)), sigmoid(gate(1)));
-                        let (g, o) = (libm::tanh(gate(2)), sigmoid(gate(3)));
-                        c[u][l] = f * c[u][l] + i * g;
-                        h[u][l] = o * libm::tanh(c[u][l]);
+                match &lstm.projection {
+                    None => cells(lstm, z, c, h),
+                    Some(projection) => {
+                        cells(lstm, z, c, inner);
+                        h.fill(Lane::default());
+                        multiply_add(projection, 0, inner, h);
                     }
                 }
             }
             Op::Gru(gru) => {
                 let (gates, candidate) = z.split_at_mut(2 * units);
                 multiply_add(&gru.recurrent, 0, h, gates);
-                gates.iter_mut().flatten().for_each(|v| *v = sigmoid(*v));
+                gates.iter_mut().flatten().for_each(|v| *v = gate(gru.gates, *v));
                 let (z, r) = gates.split_at(units);
                 match &gru.reset {
                     Reset::After { recurrent_bias } => {
-                        for (n, &b) in n.iter_mut().zip(recurrent_bias) {
-                            *n = [b; LANES];
+                        for (inner, &b) in inner.iter_mut().zip(recurrent_bias) {
+                            *inner = [b; LANES];
                         }
-                        multiply_add(&gru.recurrent, 2 * units, h, n);
+                        multiply_add(&gru.recurrent, 2 * units, h, inner);
                         for u in 0..units {
                             for l in 0..LANES {
-                                candidate[u][l] += r[u][l] * n[u][l];
+                                candidate[u][l] += r[u][l] * inner[u][l];
                             }
                         }
                     }
                     Reset::Before => {
                         for u in 0..units {
                             for l in 0..LANES {
-                                n[u][l] = r[u][l] * h[u][l];
+                                inner[u][l] = r[u][l] * h[u][l];
                             }
                         }
-                        multiply_add(&gru.recurrent, 2 * units, n, candidate);
+                        multiply_add(&gru.recurrent, 2 * units, inner, candidate);
                     }
                 }
                 for u in 0..units {
@@ -407,6 +415,26 @@ impl<'a> LayerRun<'a> {
                     }
                 }
             }
+        }
+    }
+}
+
+/// The cells of an LSTM, from the pre-activations without peepholes; `h` is what comes out before a
+/// projection.
+fn cells(lstm: &Lstm, z: &[Lane], c: &mut [Lane], h: &mut [Lane]) {
+    let cells = c.len();
+    let peephole = |gate: usize, u: usize| match &lstm.peepholes {
+        Some(weights) => weights[gate * cells + u],
+        None => 0.0,
+    };
+    for u in 0..cells {
+        let [p_i, p_f, p_o] = [0, 1, 2].map(|gate| peephole(gate, u));
+        for l in 0..LANES {
+            let [i, f, g, o] = [0, 1, 2, 3].map(|gate| z[gate * cells + u][l]);
+            let i = gate(lstm.gates, i + p_i * c[u][l]);
+            let f = gate(lstm.gates, f + p_f * c[u][l]);
+            c[u][l] = f * c[u][l] + i * libm::tanh(g);
+            h[u][l] = gate(lstm.gates, o + p_o * c[u][l]) * libm::tanh(c[u][l]);
         }
     }
 }
@@ -484,6 +512,13 @@ fn softmax(values: &mut [Lane]) {
             sum += v[l];
         }
         values.iter_mut().for_each(|v| v[l] /= sum);
+    }
+}
+
+fn gate(gates: Gates, v: f64) -> f64 {
+    match gates {
+        Gates::Sigmoid => sigmoid(v),
+        Gates::HardSigmoid => (v + 0.5).clamp(0.0, 1.0),
     }
 }
 

@@ -83,6 +83,15 @@ fn keras_models_answer_as_keras_did() {
     }
 }
 
+/// Keras 3 and its predecessors mean different functions by it.
+#[test]
+fn hard_sigmoid_is_that_of_the_version() {
+    let x = data("hard_sigmoid.npz");
+    assert_answers(&data("hard_sigmoid.keras"), &x, "y");
+    assert_answers(&data("hard_sigmoid.h5"), &x, "y");
+    assert_answers(&data("hard_sigmoid_keras2.h5"), &x, "y_keras2");
+}
+
 #[test]
 fn a_mask_skips_what_lengths_leave_out() {
     for file in [".keras", ".h5", "_keras2.h5"] {
@@ -122,6 +131,7 @@ fn state_dicts_answer_as_pytorch_would() {
         ("gru", r#"head = "softmax""#),
         ("lstm_2layer", r#""classifier.0" = "softmax""#),
         ("gru_3layer", r#""net.linear" = "softmax""#),
+        ("lstm_projected", r#"fc = "softmax""#),
     ] {
         let x = data(&format!("torch_{name}.npz"));
         let toml = format!("[activation]\n{activation}\n");
@@ -282,11 +292,11 @@ fn keras_layers_that_cannot_be_represented_are_refused_by_name() {
         &[&format!("`{lstm}` (ConvLSTM1D)"), "not supported", "SimpleRNN, LSTM, GRU"],
     );
     refused(
-        |c| c["config"]["layers"][1]["config"]["recurrent_activation"] = json!("hard_sigmoid"),
+        |c| c["config"]["layers"][1]["config"]["recurrent_activation"] = json!("relu"),
         &[
             &format!("`{lstm}` (LSTM)"),
-            "recurrent_activation \"hard_sigmoid\"",
-            "gatelet takes \"sigmoid\"",
+            "recurrent_activation \"relu\"",
+            "gatelet takes \"sigmoid\" and \"hard_sigmoid\"",
         ],
     );
     assert_refused(

@@ -77,7 +77,16 @@ fn onnx_gives_the_same_network_as_the_file_it_was_exported_from() {
 
 #[test]
 fn random_networks_answer_as_in_onnxruntime() {
-    let mut archive = ZipArchive::new(File::open(data("onnx_random.zip")).unwrap()).unwrap();
+    random_networks("onnx_random.zip");
+}
+
+#[test]
+fn hard_sigmoids_and_peepholes_answer_as_in_onnxruntime() {
+    random_networks("onnx_variants.zip");
+}
+
+fn random_networks(archive: &str) {
+    let mut archive = ZipArchive::new(File::open(data(archive)).unwrap()).unwrap();
     let folder = TempDir::new().unwrap();
     let mut worst: f64 = 0.0;
     let count = archive.len() / 2;

@@ -39,7 +39,7 @@ fn lstm(inputs: usize, units: usize, limit: f64, random: &mut Random) -> Graph {
     let mut builder = GraphBuilder::new(inputs);
     let (input, recurrent) =
         (random.matrix(4 * units, inputs, limit), random.matrix(4 * units, units, limit));
-    builder.layer("lstm", Op::Lstm(Lstm { input, recurrent, bias: vec![0.1; 4 * units] })).unwrap();
+    builder.layer("lstm", Op::Lstm(Lstm::new(input, recurrent, vec![0.1; 4 * units]))).unwrap();
     head(builder, random)
 }
 
@@ -198,7 +198,7 @@ fn outputs_of_very_different_sizes_keep_their_precision() {
     let mut builder = GraphBuilder::new(2);
     let (input, recurrent) =
         (random.matrix(4 * units, 2, 0.8), random.matrix(4 * units, units, 0.5));
-    builder.layer("lstm", Op::Lstm(Lstm { input, recurrent, bias: vec![0.1; 24] })).unwrap();
+    builder.layer("lstm", Op::Lstm(Lstm::new(input, recurrent, vec![0.1; 24]))).unwrap();
     let weights = random.matrix(2, units, 1.0);
     let dense = Dense { weights, bias: vec![0.0; 2], activation: Activation::Linear };
     builder.layer("dense", Op::Dense(dense)).unwrap();

@@ -13,7 +13,9 @@ use serde::Serialize;
 use crate::calibrate::calibrate;
 use crate::data::Sequences;
 use crate::device::{self, BOARDS, Board};
-use crate::graph::{Graph, GraphBuilder, Gru, Lstm, Matrix, Op, Output, Reset, Rnn, RnnActivation};
+use crate::graph::{
+    Gates, Graph, GraphBuilder, Gru, Lstm, Matrix, Op, Output, Reset, Rnn, RnnActivation,
+};
 use crate::host::Blob;
 use crate::pack::{Notes, pack};
 use crate::quantize::quantize;
@@ -190,10 +192,10 @@ fn network(cell: &str, input: usize, hidden: usize) -> Result<Graph> {
     let (w, u) = (matrix(gates * hidden, input), matrix(gates * hidden, hidden));
     let bias = vec![0.0; gates * hidden];
     let op = match cell {
-        "lstm" => Op::Lstm(Lstm { input: w, recurrent: u, bias }),
+        "lstm" => Op::Lstm(Lstm::new(w, u, bias)),
         "gru" => {
             let reset = Reset::After { recurrent_bias: vec![0.0; hidden] };
-            Op::Gru(Gru { input: w, recurrent: u, bias, reset })
+            Op::Gru(Gru { input: w, recurrent: u, bias, gates: Gates::Sigmoid, reset })
         }
         _ => Op::Rnn(Rnn { input: w, recurrent: u, bias, activation: RnnActivation::Tanh }),
     };

@@ -197,11 +197,14 @@ fn features(board: &str, model: Model<'_>) -> String {
     for layer in layers {
         features.extend(match layer.kind() {
             LayerKind::Rnn(_) => Some("rnn"),
-            LayerKind::Lstm => Some("lstm"),
+            LayerKind::Lstm { .. } => Some("lstm"),
             LayerKind::Gru { .. } => Some("gru"),
             LayerKind::Embedding => Some("embedding"),
             _ => None,
         });
+        if layer.kind().is_variant() {
+            features.insert("variants");
+        }
         features.extend(match layer.weight_type() {
             WeightType::Int16 => Some("int16"),
             WeightType::Int4 => Some("int4"),

@@ -50,7 +50,11 @@ impl Layer {
 
     /// Whether its output is not in units of 2^-15.
     pub(super) fn has_own_scale(&self) -> bool {
-        matches!(self.op, Op::Rnn(Rnn { activation: RnnActivation::Relu, .. }))
+        matches!(
+            self.op,
+            Op::Rnn(Rnn { activation: RnnActivation::Relu, .. })
+                | Op::Lstm(Lstm { projection: Some(_), .. })
+        )
     }
 }
 
@@ -58,19 +62,28 @@ impl Op {
     /// Adds units of zeros until there are `units`.
     fn pad_units(&mut self, units: usize) {
         let gates = self.gates();
-        let pad = |values: &[f64], width: usize| -> Vec<f64> {
+        let pad_gates = |values: &[f64], gates: usize, width: usize| -> Vec<f64> {
             let gates = values.chunks_exact((values.len() / gates).max(1));
             gates.flat_map(|gate| padded(gate, units * width)).collect()
         };
+        let pad = |values: &[f64], width: usize| pad_gates(values, gates, width);
         let rows = |m: &Matrix| Matrix::new(gates * units, m.cols(), pad(m.values(), m.cols()));
         let square = |m: &Matrix| rows(&m.pad_columns(&[m.cols()]));
         match self {
             Self::Dense(_) | Self::Embedding(_) => {}
-            Self::Rnn(Rnn { input, recurrent, bias, .. })
-            | Self::Lstm(Lstm { input, recurrent, bias }) => {
-                (*input, *recurrent, *bias) = (rows(input), square(recurrent), pad(bias, 1));
+            Self::Lstm(Lstm { recurrent, projection: Some(projection), .. }) => {
+                *recurrent = recurrent.pad_columns(&[recurrent.cols()]);
+                let values = padded(projection.values(), units * projection.cols());
+                *projection = Matrix::new(units, projection.cols(), values);
             }
-            Self::Gru(Gru { input, recurrent, bias, reset }) => {
+            Self::Rnn(Rnn { input, recurrent, bias, .. })
+            | Self::Lstm(Lstm { input, recurrent, bias, .. }) => {
+                (*input, *recurrent, *bias) = (rows(input), square(recurrent), pad(bias, 1));
+                if let Self::Lstm(Lstm { peepholes: Some(peepholes), .. }) = self {
+                    *peepholes = pad_gates(peepholes, 3, 1);
+                }
+            }
+            Self::Gru(Gru { input, recurrent, bias, reset, .. }) => {
                 (*input, *recurrent, *bias) = (rows(input), square(recurrent), pad(bias, 1));
                 if let Reset::After { recurrent_bias } = reset {
                     *recurrent_bias = padded(recurrent_bias, units);

@@ -155,16 +155,48 @@ pub struct Rnn {
     pub activation: RnnActivation,
 }
 
-/// `i, f, o = sigmoid(W x + U h + b)`, `g = tanh(W x + U h + b)`,
-/// `c' = f*c + i*g`, `h' = o*tanh(c')`.
+/// What a gate does to its pre-activation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gates {
+    /// `1 / (1 + exp(-z))`.
+    Sigmoid,
+    /// `clamp(z + 1/2, 0, 1)`; a framework's slope is part of the weights, see
+    /// [`Op::harden`].
+    HardSigmoid,
+}
+
+/// `i, f, o = gate(W x + U r + p*c + b)`, `g = tanh(W x + U r + b)`,
+/// `c' = f*c + i*g`, `h' = o*tanh(c')`, `r' = P h'`.
+///
+/// `p*c` is there with peepholes only, and `o` sees `c'` through its. Without a
+/// projection, `r` is `h`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lstm {
-    /// `W`: `[4 * units][inputs]`, gates `i f g o`.
+    /// `W`: `[4 * cells][inputs]`, gates `i f g o`.
     pub input: Matrix,
-    /// `U`: `[4 * units][units]`, gates `i f g o`.
+    /// `U`: `[4 * cells][units]`, gates `i f g o`.
     pub recurrent: Matrix,
-    /// `[4 * units]`, gates `i f g o`.
+    /// `[4 * cells]`, gates `i f g o`.
     pub bias: Vec<f64>,
+    /// Applied to the sums of `i`, `f` and `o`.
+    pub gates: Gates,
+    /// `p`: `[3 * cells]`, gates `i f o`.
+    pub peepholes: Option<Vec<f64>>,
+    /// `P`: `[units][cells]`.
+    pub projection: Option<Matrix>,
+}
+
+impl Lstm {
+    /// The LSTM as every framework has it by default.
+    pub fn new(input: Matrix, recurrent: Matrix, bias: Vec<f64>) -> Self {
+        let (peepholes, projection) = (None, None);
+        Self { input, recurrent, bias, gates: Gates::Sigmoid, peepholes, projection }
+    }
+
+    /// Elements of the cell state.
+    pub fn cells(&self) -> usize {
+        self.input.rows() / 4
+    }
 }
 
 /// Where a GRU applies its reset gate.
@@ -181,7 +213,7 @@ pub enum Reset {
     },
 }
 
-/// `z, r = sigmoid(W x + U h + b)`, `n` as in [`Reset`], `h' = z*h + (1-z)*n`.
+/// `z, r = gate(W x + U h + b)`, `n` as in [`Reset`], `h' = z*h + (1-z)*n`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gru {
     /// `W`: `[3 * units][inputs]`, gates `z r n`.
@@ -190,11 +222,18 @@ pub struct Gru {
     pub recurrent: Matrix,
     /// `[3 * units]`, gates `z r n`.
     pub bias: Vec<f64>,
+    /// Applied to the sums of `z` and `r`.
+    pub gates: Gates,
     /// Which of the two forms this is.
     pub reset: Reset,
 }
 
 impl Gru {
+    /// The reset-before form.
+    pub fn reset_before(input: Matrix, recurrent: Matrix, bias: Vec<f64>) -> Self {
+        Self { input, recurrent, bias, gates: Gates::Sigmoid, reset: Reset::Before }
+    }
+
     /// The reset-after form, from the two biases frameworks keep: that of the
     /// input and that of the recurrent product, `[3 * units]` each, `z r n`.
     pub fn reset_after(
@@ -208,7 +247,8 @@ impl Gru {
         // The gates z and r only ever see the sum.
         let of_candidate = recurrent_bias.split_off(recurrent_bias.len() / 3 * 2);
         bias.iter_mut().zip(recurrent_bias).for_each(|(b, r)| *b += r);
-        Self { input, recurrent, bias, reset: Reset::After { recurrent_bias: of_candidate } }
+        let reset = Reset::After { recurrent_bias: of_candidate };
+        Self { input, recurrent, bias, gates: Gates::Sigmoid, reset }
     }
 }
 
@@ -296,7 +336,35 @@ impl Op {
         true
     }
 
-    /// Rows of the input matrix per unit: 1, or the number of gates.
+    /// Makes the gates of an LSTM or GRU `clamp(slope*z + offset, 0, 1)`, in place of
+    /// sigmoids: of Keras 2 `clamp(0.2*z + 0.5, 0, 1)`, of Keras 3 `clamp(z/6 + 0.5, 0, 1)`.
+    pub fn harden(&mut self, slope: f64, offset: f64) {
+        // The slope and what the offset has more than 1/2 become part of the gates' rows.
+        let (input, recurrent, bias, gates, are_gates) = match self {
+            Self::Lstm(l) => {
+                l.peepholes.iter_mut().flatten().for_each(|p| *p *= slope);
+                let rows = (&mut l.input, &mut l.recurrent, &mut l.bias);
+                (rows.0, rows.1, rows.2, &mut l.gates, &[true, true, false, true][..])
+            }
+            Self::Gru(l) => {
+                let rows = (&mut l.input, &mut l.recurrent, &mut l.bias);
+                (rows.0, rows.1, rows.2, &mut l.gates, &[true, true, false][..])
+            }
+            _ => return,
+        };
+        let cells = input.rows() / are_gates.len();
+        let of_gate = |is_gate: &bool| if *is_gate { (slope, offset - 0.5) } else { (1.0, 0.0) };
+        let (slopes, offsets): (Vec<_>, Vec<_>) =
+            are_gates.iter().flat_map(|is_gate| vec![of_gate(is_gate); cells]).unzip();
+        input.scale_rows(&slopes);
+        recurrent.scale_rows(&slopes);
+        for (b, (slope, offset)) in bias.iter_mut().zip(slopes.iter().zip(offsets)) {
+            *b = *b * slope + offset;
+        }
+        *gates = Gates::HardSigmoid;
+    }
+
+    /// Rows of the input matrix per cell: 1, or the number of gates.
     pub fn gates(&self) -> usize {
         match self {
             Self::Dense(_) | Self::Rnn(_) | Self::Embedding(_) => 1,
@@ -361,6 +429,14 @@ impl Layer {
     /// Values it gives at a step.
     pub fn units(&self) -> usize {
         match &self.op {
+            Op::Lstm(Lstm { projection: Some(projection), .. }) => projection.rows(),
+            _ => self.cells(),
+        }
+    }
+
+    /// Elements of what it remembers: the units, but for an LSTM with a projection.
+    pub fn cells(&self) -> usize {
+        match &self.op {
             Op::Embedding(embedding) => embedding.table.cols(),
             op => op.input_matrix().rows() / op.gates(),
         }
@@ -368,53 +444,70 @@ impl Layer {
 
     /// Weights and biases.
     pub fn parameters(&self) -> usize {
-        let recurrent = self.op.recurrent_matrix().map_or(0, |m| m.values().len());
-        let inner_bias = match &self.op {
-            Op::Gru(Gru { reset: Reset::After { recurrent_bias }, .. }) => recurrent_bias.len(),
-            _ => 0,
+        self.tensors().map(<[f64]>::len).sum()
+    }
+
+    /// All weights and biases.
+    fn tensors(&self) -> impl Iterator<Item = &[f64]> {
+        let recurrent = self.op.recurrent_matrix().map(Matrix::values);
+        let (inner, projection) = match &self.op {
+            Op::Gru(Gru { reset: Reset::After { recurrent_bias }, .. }) => {
+                (Some(&recurrent_bias[..]), None)
+            }
+            Op::Lstm(l) => (l.peepholes.as_deref(), l.projection.as_ref().map(Matrix::values)),
+            _ => (None, None),
         };
-        self.op.input_matrix().values().len() + recurrent + self.op.bias().len() + inner_bias
+        [Some(self.op.input_matrix().values()), recurrent, Some(self.op.bias()), inner, projection]
+            .into_iter()
+            .flatten()
     }
 
     /// Refuses shapes that do not fit each other or `given` inputs, and numbers that are none.
     fn validate(&self, given: usize) -> Result<()> {
-        let (name, units, gates) = (&self.name, self.units(), self.op.gates());
+        let (name, units, cells, gates) = (&self.name, self.units(), self.cells(), self.op.gates());
         ensure!(
             units > 0 && !self.op.input_matrix().values().is_empty(),
             "layer `{name}` has no weights: every layer needs at least one input and one unit"
         );
         ensure!(
             matches!(self.op, Op::Embedding(_))
-                || self.op.input_matrix().rows() == gates * units
-                    && self.op.bias().len() == gates * units,
+                || self.op.input_matrix().rows() == gates * cells
+                    && self.op.bias().len() == gates * cells,
             "layer `{name}`: weights for {} rows and {} biases do not make whole units of {gates} rows",
             self.op.input_matrix().rows(),
             self.op.bias().len(),
         );
         if let Some(recurrent) = self.op.recurrent_matrix() {
             ensure!(
-                (recurrent.rows(), recurrent.cols()) == (gates * units, units),
+                (recurrent.rows(), recurrent.cols()) == (gates * cells, units),
                 "layer `{name}`: recurrent weights are [{}, {}], expected [{}, {units}]",
                 recurrent.rows(),
                 recurrent.cols(),
-                gates * units,
+                gates * cells,
             );
         }
-        let mut inner_bias: &[f64] = &[];
+        if let Op::Lstm(Lstm { peepholes, projection, .. }) = &self.op {
+            let peepholes = peepholes.as_ref().map_or(3 * cells, Vec::len);
+            ensure!(
+                peepholes == 3 * cells,
+                "layer `{name}`: {peepholes} peepholes, expected {}",
+                3 * cells
+            );
+            let columns = projection.as_ref().map_or(cells, Matrix::cols);
+            ensure!(
+                columns == cells,
+                "layer `{name}`: its projection takes {columns} values, expected {cells}"
+            );
+        }
         if let Op::Gru(Gru { reset: Reset::After { recurrent_bias }, .. }) = &self.op {
             ensure!(
                 recurrent_bias.len() == units,
                 "layer `{name}`: {} recurrent biases, expected {units}",
                 recurrent_bias.len()
             );
-            inner_bias = recurrent_bias;
         }
-        let recurrent = self.op.recurrent_matrix().map_or(&[][..], Matrix::values);
-        let mut all = [self.op.input_matrix().values(), recurrent, self.op.bias(), inner_bias]
-            .into_iter()
-            .flatten();
         ensure!(
-            all.all(|w| w.is_finite()),
+            self.tensors().flatten().all(|w| w.is_finite()),
             "layer `{name}` has a weight that is NaN or infinite: the training diverged, use an earlier checkpoint"
         );
         ensure!(

@@ -17,7 +17,7 @@ use zip::ZipArchive;
 use super::hdf5::Group;
 use super::{MAX_PARAMETERS, Tensor, read_capped};
 use crate::graph::{
-    Activation, Dense, Embedding, Graph, GraphBuilder, Gru, Lstm, Matrix, Op, Output, Reset, Rnn,
+    Activation, Dense, Embedding, Graph, GraphBuilder, Gru, Lstm, Matrix, Op, Output, Rnn,
     RnnActivation,
 };
 
@@ -35,10 +35,13 @@ pub(super) fn from_archive(bytes: &[u8]) -> Result<Graph> {
     };
     let model =
         serde_json::from_slice(&member("config.json")?).context("config.json is damaged")?;
+    let metadata: Value =
+        serde_json::from_slice(&member("metadata.json")?).context("metadata.json is damaged")?;
     let weights =
         Group::open(member("model.weights.h5")?).context("cannot read model.weights.h5")?;
     let layers = weights.group("layers")?.context("model.weights.h5 has no group `layers`")?;
-    Importer::run(&model, Layout::Archive, layers.tensors()?)
+    let version = metadata["keras_version"].as_str();
+    Importer::run(&model, version, Layout::Archive, layers.tensors()?)
 }
 
 /// Imports a whole-model `.h5` file.
@@ -49,7 +52,8 @@ pub(super) fn from_h5(bytes: Vec<u8>) -> Result<Graph> {
     )?;
     let model = serde_json::from_str(&config).context("its model_config is damaged")?;
     let weights = root.group("model_weights")?.context("the file has no group `model_weights`")?;
-    Importer::run(&model, Layout::WholeModel, weights.tensors()?)
+    let version = root.text("keras_version")?;
+    Importer::run(&model, version.as_deref(), Layout::WholeModel, weights.tensors()?)
 }
 
 /// How a file names variables.
@@ -84,10 +88,17 @@ struct Importer {
     sequence: bool,
     /// Whether that sequence runs from the last step to the first.
     turned: bool,
+    /// Slope of this version's hard sigmoid.
+    slope: f64,
 }
 
 impl Importer {
-    fn run(model: &Value, layout: Layout, tensors: Vec<Tensor>) -> Result<Graph> {
+    fn run(
+        model: &Value,
+        version: Option<&str>,
+        layout: Layout,
+        tensors: Vec<Tensor>,
+    ) -> Result<Graph> {
         let layers = chain(model)?;
         let features = input_features(model, &layers)?;
         let mut importer = Self {
@@ -97,6 +108,8 @@ impl Importer {
             builder: GraphBuilder::new(features.unwrap_or(1)),
             sequence: true,
             turned: false,
+            // Keras 3 has relu6(z + 3) / 6, its predecessors clip(0.2 z + 0.5, 0, 1).
+            slope: if version.is_some_and(|v| v.starts_with("3.")) { 1.0 / 6.0 } else { 0.2 },
         };
         importer.model(model, "", None)?;
         if let Some(name) = importer.tensors.keys().next() {
@@ -242,13 +255,21 @@ impl Importer {
             Op::Rnn(Rnn { input, recurrent, bias, activation })
         } else {
             expect_text(config, "activation", "tanh")?;
-            expect_text(config, "recurrent_activation", "sigmoid")?;
-            if site.class == "LSTM" {
+            let gates = &config["recurrent_activation"];
+            ensure!(
+                gates == "sigmoid" || gates == "hard_sigmoid",
+                "recurrent_activation {gates} is not supported; gatelet takes \"sigmoid\" and \"hard_sigmoid\""
+            );
+            let mut op = if site.class == "LSTM" {
                 let bias = self.bias(config, site, site.cell, 2, &[rows])?;
-                Op::Lstm(Lstm { input, recurrent, bias })
+                Op::Lstm(Lstm::new(input, recurrent, bias))
             } else {
                 self.gru(config, site, input, recurrent)?
+            };
+            if gates == "hard_sigmoid" {
+                op.harden(self.slope, 0.5);
             }
+            op
         };
         Ok(op)
     }
@@ -264,7 +285,7 @@ impl Importer {
         // Files older than the option have the older form.
         if !flag(config, "reset_after") {
             let bias = self.bias(config, site, site.cell, 2, &[rows])?;
-            return Ok(Op::Gru(Gru { input, recurrent, bias, reset: Reset::Before }));
+            return Ok(Op::Gru(Gru::reset_before(input, recurrent, bias)));
         }
         let mut bias = self.bias(config, site, site.cell, 2, &[2, rows])?;
         let recurrent_bias = bias.split_off(rows);

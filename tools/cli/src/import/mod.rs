@@ -3,16 +3,18 @@
 //! # Keras: `.keras` and whole-model `.h5`, of Keras 2 and 3
 //!
 //! Sequential models, and functional ones without branches, of SimpleRNN,
-//! LSTM, GRU (both forms), RNN of their cells, Bidirectional (concat, sum and ave) of them, also
-//! with go_backwards, Embedding, Dense, TimeDistributed(Dense), Activation, ReLU,
+//! LSTM, GRU (both forms), the latter two with `hard_sigmoid`, too, RNN of their cells, Bidirectional
+//! (concat, sum and ave) of them, also with go_backwards, Embedding, Dense, TimeDistributed(Dense),
+//! Activation, ReLU,
 //! Softmax and nested models. Normalization, BatchNormalization and Rescaling
 //! are folded into their neighbours exactly. Dropout and its like do nothing;
 //! Masking, an Embedding's too, is dropped, with a note.
 //!
 //! # ONNX: `.onnx`, of PyTorch, Keras 3, tf2onnx and others
 //!
-//! Graphs that are a stack of forward LSTM, GRU (`linear_before_reset` 0 and 1)
-//! and RNN nodes, of Gather from a table of constants (an embedding), of Gemm, MatMul with Add, Relu, Tanh, Sigmoid, Softmax and
+//! Graphs that are a stack of forward LSTM (peepholes included), GRU
+//! (`linear_before_reset` 0 and 1) and RNN nodes, gates sigmoid or HardSigmoid,
+//! of Gather from a table of constants (an embedding), of Gemm, MatMul with Add, Relu, Tanh, Sigmoid, Softmax and
 //! LogSoftmax (which becomes a softmax, with a note). BatchNormalization and
 //! Add, Sub, Mul and Div with constants are folded. Between them may be
 //! whatever moves data and keeps batch, time and features apart: Transpose,
@@ -33,6 +35,7 @@
 //! - `X.weight_ih_l0`, `X.weight_hh_l0` (and `l1`, ...) are an `nn.LSTM`,
 //!   `nn.GRU` or `nn.RNN`, told apart by the rows of `weight_hh`: 4, 3 or 1
 //!   times its columns. `X.weight_ih` without `_l0` is the cell of that kind.
+//!   `X.weight_hr_l0` is an LSTM's projection (`proj_size`).
 //! - `X.weight_ih_l0_reverse` and its like make it bidirectional. The file does not say which
 //!   outputs count then, so the TOML file must.
 //! - `X.weight` with two dimensions is an `nn.Linear`.

@@ -312,13 +312,14 @@ fn recurrent(
             bail!(unknown(name, &module));
         };
         let biases = (take("bias_ih"), take("bias_hh"));
+        let projection = take("weight_hr");
         let full_name = match (name, count) {
             ("", 1) => "rnn".to_owned(),
             ("", _) => format!("l{layer}"),
             (_, 1) => name.to_owned(),
             _ => format!("{name}.l{layer}"),
         } + mark;
-        let op = cell(weight_ih, weight_hh, biases, hint)
+        let op = cell(weight_ih, weight_hh, biases, projection, hint)
             .with_context(|| format!("layer `{full_name}`"))?;
         layers.push((full_name, op, direction));
     }
@@ -326,18 +327,24 @@ fn recurrent(
     Ok(layers)
 }
 
-/// One recurrent layer; its kind follows from the shape of `weight_hh`.
+/// One recurrent layer; its kind follows from the shape of `weight_hh`, but for an LSTM with a
+/// projection.
 fn cell(
     mut weight_ih: Tensor,
     mut weight_hh: Tensor,
     biases: (Option<Tensor>, Option<Tensor>),
+    projection: Option<Tensor>,
     hint: Option<ActivationHint>,
 ) -> Result<Op> {
     let ([rows, inputs], [_, units]) = (&weight_ih.shape[..], &weight_hh.shape[..]) else {
         bail!("weights `{}` and `{}` must have two dimensions", weight_ih.name, weight_hh.name);
     };
     let (rows, inputs, units) = (*rows, *inputs, *units);
-    let gates = if units > 0 && rows % units == 0 { rows / units } else { 0 };
+    let gates = match &projection {
+        Some(_) => 4,
+        None if units > 0 && rows % units == 0 => rows / units,
+        None => 0,
+    };
     ensure!(
         matches!(gates, 1 | 3 | 4),
         "weights `{}` of shape {:?} are no RNN, GRU or LSTM, which have 1, 3 or 4 times as many rows as columns",
@@ -366,7 +373,10 @@ fn cell(
     let bias = bias_ih.iter().zip(bias_hh).map(|(ih, hh)| ih + hh).collect();
     if gates == 4 {
         // Gates i f g o, as here.
-        return Ok(Op::Lstm(Lstm { input, recurrent, bias }));
+        let mut lstm = Lstm::new(input, recurrent, bias);
+        let cells = lstm.cells();
+        lstm.projection = projection.map(|weights| weights.matrix(units, cells)).transpose()?;
+        return Ok(Op::Lstm(lstm));
     }
     let activation = match hint {
         None | Some(ActivationHint::Tanh) => RnnActivation::Tanh,
@@ -380,8 +390,8 @@ fn cell(
 fn unknown(name: &str, module: &Module) -> String {
     match module.keys().next() {
         Some(variable) => format!(
-            "module `{name}` has `{variable}`, which gatelet does not take; it takes nn.RNN, nn.LSTM and nn.GRU \
-             (no proj_size), their cells, nn.Embedding and nn.Linear"
+            "module `{name}` has `{variable}`, which gatelet does not take; it takes nn.RNN, nn.LSTM, nn.GRU, \
+             their cells, nn.Embedding and nn.Linear"
         ),
         None => format!("module `{name}` lacks some of its weights; the file is damaged"),
     }

@@ -40,11 +40,15 @@ pub(super) fn quantize(name: &str, embedding: &Embedding, weights: WeightType) -
         weights,
         inputs: table.rows(),
         units: table.cols(),
+        cells: table.cols(),
         scale: scale as f32,
         shift,
         reverse: false,
         beside: false,
         rows: (0..table.rows()).into_par_iter().map(row).collect(),
+        inner: Vec::new(),
+        parameters: Vec::new(),
+        behind: Vec::new(),
     }
 }
 

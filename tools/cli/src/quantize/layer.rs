@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use gatelet::blob::format;
 use gatelet::fixed::Z_BITS;
 use gatelet::{Activation, LayerKind, WeightType};
 use rayon::prelude::*;
@@ -11,13 +12,15 @@ use super::rounding::Factor;
 use super::rows::{Inputs, Target, row};
 use super::{HEADROOM, Layer, Row, embedding};
 use crate::calibrate::LayerStatistics;
-use crate::graph::{self, Op, Reset, RnnActivation};
+use crate::graph::{self, Gates, Matrix, Op, Reset, RnnActivation};
 use crate::moments::Moments;
 
 /// Value of one unit of a hidden state or a probability: Q0.15.
 const Q15: f64 = 1.0 / 32768.0;
 /// Value of one unit of a gate's pre-activation.
 const GATE_UNIT: f64 = 1.0 / (1u32 << Z_BITS) as f64;
+/// Fractional bits of a peephole.
+const PEEPHOLE_BITS: u32 = 12;
 /// Extra fractional bits that a scaled output's pre-activation should have, if multipliers allow.
 const MOST_SHIFT: u32 = 8;
 
@@ -76,7 +79,9 @@ pub(super) fn output(layer: &graph::Layer, seen: &LayerStatistics) -> Signal {
 fn is_scaled(kind: LayerKind) -> bool {
     matches!(
         kind,
-        LayerKind::Dense(Activation::Linear | Activation::Relu) | LayerKind::Rnn(Activation::Relu)
+        LayerKind::Dense(Activation::Linear | Activation::Relu)
+            | LayerKind::Rnn(Activation::Relu)
+            | LayerKind::Lstm { projection: true, .. }
     )
 }
 
@@ -88,36 +93,77 @@ pub(super) fn quantize(
     layer: &graph::Layer,
     seen: &LayerStatistics,
     input: &Signal,
-    weights: WeightType,
+    weights_type: WeightType,
     shrinkage: f64,
 ) -> Result<Layer> {
     if let Op::Embedding(embedding) = &layer.op {
-        return Ok(embedding::quantize(&layer.name, embedding, weights));
+        return Ok(embedding::quantize(&layer.name, embedding, weights_type));
     }
     let kind = kind(&layer.op);
     let own = output(layer, seen);
     let scale = own.steps[0];
-    let targets = Rows::new(layer, seen, input, &own, shrinkage);
-    let mut shift = if is_scaled(kind) { MOST_SHIFT } else { 0 };
-    let rows = loop {
-        let unit = if is_scaled(kind) { scale / f64::from(1 << shift) } else { GATE_UNIT };
-        match targets.quantize(weights, unit) {
-            Err(_) if shift > 0 => shift -= 1,
-            rows => break rows,
+    let rows = Rows::new(layer, seen, input, &own, shrinkage);
+    let in_context = || format!("layer `{}` cannot be represented", layer.name);
+    let (mut inner, mut parameters, mut behind) = (Vec::new(), Vec::new(), Vec::new());
+    let mut shift = 0;
+    let rows = match &layer.op {
+        Op::Lstm(lstm) => {
+            if let Some(weights) = &lstm.projection {
+                let rows = Rows::projection(weights, seen, layer.inputs(), shrinkage);
+                (inner, shift) = rows.scaled(weights_type, scale).with_context(in_context)?;
+                parameters = vec![0; format::PARAMETER_BYTES];
+                parameters[format::parameter::SIZE..][..2]
+                    .copy_from_slice(&(lstm.cells() as u16).to_le_bytes());
+            }
+            if let Some(weights) = &lstm.peepholes {
+                behind = peepholes(weights, lstm.cells()).with_context(in_context)?;
+            }
+            rows.quantize(weights_type, GATE_UNIT).with_context(in_context)?
         }
+        _ if is_scaled(kind) => {
+            let rows = rows.scaled(weights_type, scale).with_context(in_context)?;
+            shift = rows.1;
+            rows.0
+        }
+        _ => rows.quantize(weights_type, GATE_UNIT).with_context(in_context)?,
     };
     Ok(Layer {
         name: layer.name.clone(),
         kind,
-        weights,
+        weights: weights_type,
         inputs: layer.inputs(),
         units: layer.units(),
+        cells: layer.cells(),
         scale: scale as f32,
-        shift: shift as u8,
+        shift,
         reverse: layer.is_reverse(),
         beside: layer.beside,
-        rows: rows.with_context(|| format!("layer `{}` cannot be represented", layer.name))?,
+        rows,
+        inner,
+        parameters,
+        behind,
     })
+}
+
+/// Peepholes `[gate][cell]` with 12 fractional bits, as the blob holds them: of each group of four
+/// cells those of `i`, of `f`, of `o`. With those of the largest size, the largest cell state moves a
+/// pre-activation by 2^28, which the reach of a row's products leaves room for.
+fn peepholes(weights: &[f64], cells: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for first in (0..cells).step_by(format::BLOCK) {
+        for gate in weights.chunks_exact(cells) {
+            for cell in first..first + format::BLOCK {
+                let weight = gate.get(cell).copied().unwrap_or(0.0);
+                let raw = (weight * f64::from(1 << PEEPHOLE_BITS)).round();
+                ensure!(
+                    raw.abs() <= f64::from(i16::MAX),
+                    "a peephole weighs {weight:.3}; gatelet takes less than 8 in magnitude"
+                );
+                bytes.extend((raw as i16).to_le_bytes());
+            }
+        }
+    }
+    Ok(bytes)
 }
 
 /// A layer's rows in the order of [`Layer::rows`], in sets that share their inputs.
@@ -167,17 +213,49 @@ impl Rows {
                     (own.inputs(&seen.inputs.part(h_alone), shrinkage), of_h.collect()),
                 ]
             }
-            _ => match &seen.reset_inputs {
-                Some(reset) => vec![
+            Op::Gru(_) => {
+                let reset = seen.inner_inputs.as_ref().expect("calibration saw what r leaves of h");
+                vec![
                     (both.inputs(&seen.inputs, shrinkage), whole(0..2 * units)),
                     (both.inputs(reset, shrinkage), whole(candidate)),
-                ],
-                None => {
-                    vec![(both.inputs(&seen.inputs, shrinkage), whole(0..op.input_matrix().rows()))]
+                ]
+            }
+            _ => {
+                let mut rows = whole(0..op.input_matrix().rows());
+                if let Op::Lstm(graph::Lstm { peepholes: Some(_), .. }) = op {
+                    // The floors of the peepholes' products.
+                    rows.iter_mut().for_each(|row| row.bias += 0.5 * GATE_UNIT);
                 }
-            },
+                vec![(both.inputs(&seen.inputs, shrinkage), rows)]
+            }
         };
         Self { sets }
+    }
+
+    /// The rows of an LSTM's projection, which takes hidden states.
+    fn projection(weights: &Matrix, seen: &LayerStatistics, inputs: usize, shrinkage: f64) -> Self {
+        let signal = Signal::centred(Q15, weights.cols());
+        let seen = seen.inner_inputs.as_ref().expect("calibration saw what is projected");
+        let target = |r: usize| Target {
+            bias: 0.0,
+            contributions: weights.row(r).iter().map(|w| w * Q15).collect(),
+            inputs: weights.cols(),
+        };
+        let moments = seen.part(inputs..seen.len());
+        let rows = (0..weights.rows()).map(target).collect();
+        Self { sets: vec![(signal.inputs(&moments, shrinkage), rows)] }
+    }
+
+    /// The rows of outputs in units of `scale`, and the fractional bits that their sums have more:
+    /// as many as the multipliers allow.
+    fn scaled(&self, weights: WeightType, scale: f64) -> Result<(Vec<Row>, u8)> {
+        let mut shift = MOST_SHIFT;
+        loop {
+            match self.quantize(weights, scale / f64::from(1 << shift)) {
+                Err(_) if shift > 0 => shift -= 1,
+                rows => return Ok((rows?, shift as u8)),
+            }
+        }
     }
 
     /// The rows in integers; `unit` is the value of one unit of a pre-activation.
@@ -204,8 +282,15 @@ fn kind(op: &Op) -> LayerKind {
             RnnActivation::Tanh => Activation::Tanh,
             RnnActivation::Relu => Activation::Relu,
         }),
-        Op::Lstm(_) => LayerKind::Lstm,
+        Op::Lstm(lstm) => LayerKind::Lstm {
+            hard_sigmoid: lstm.gates == Gates::HardSigmoid,
+            peepholes: lstm.peepholes.is_some(),
+            projection: lstm.projection.is_some(),
+        },
+        Op::Gru(gru) => LayerKind::Gru {
+            hard_sigmoid: gru.gates == Gates::HardSigmoid,
+            reset_after: gru.reset != Reset::Before,
+        },
         Op::Embedding(_) => LayerKind::Embedding,
-        Op::Gru(gru) => LayerKind::Gru { reset_after: gru.reset != Reset::Before },
     }
 }

@@ -59,6 +59,8 @@ pub struct Layer {
     pub inputs: usize,
     /// Elements of the output.
     pub units: usize,
+    /// Elements of the memory: the units, but for an LSTM with a projection.
+    pub cells: usize,
     /// Value of one unit of the output.
     pub scale: f32,
     /// Fractional bits that `z` has more than the output (scaled outputs only).
@@ -67,8 +69,15 @@ pub struct Layer {
     pub reverse: bool,
     /// Whether it takes the same input as the layer before it.
     pub beside: bool,
-    /// `[gate][unit]`, of an embedding `[token]` with a product each: gates `i f g o`; `z r n` (reset before); `z r n_x n_h` (reset after).
+    /// `[gate][cell]`, of an embedding `[token]` with a product each: gates `i f g o`; `z r n` (reset
+    /// before); `z r n_x n_h` (reset after).
     pub rows: Vec<Row>,
+    /// Rows of a product within the layer: an LSTM's projection, `[unit]`.
+    pub inner: Vec<Row>,
+    /// Bytes of the blob before the rows.
+    pub parameters: Vec<u8>,
+    /// Bytes of the blob behind the rows: an LSTM's peepholes.
+    pub behind: Vec<u8>,
 }
 
 /// A model in integers, ready to be packed.

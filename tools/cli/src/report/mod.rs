@@ -380,11 +380,10 @@ impl Answers {
 fn flash(summary: &Summary, quantized: &Quantized) -> Vec<Part> {
     let mut parts = Vec::new();
     for (layer, shape) in quantized.layers.iter().zip(&summary.layers) {
-        // A record of 8 bytes for every row.
-        let rows = layer.rows.len() / layer.units * layer.units.next_multiple_of(4) * 8;
+        let rows = shape.row_bytes;
         parts.push(Part {
             name: format!("{}: weights", layer.name),
-            bytes: shape.flash_bytes.saturating_sub(rows),
+            bytes: shape.flash_bytes - rows,
         });
         parts.push(Part { name: format!("{}: biases, multipliers", layer.name), bytes: rows });
     }
@@ -409,12 +408,16 @@ fn flash(summary: &Summary, quantized: &Quantized) -> Vec<Part> {
 
 fn ram(summary: &Summary, quantized: &Quantized) -> Vec<Part> {
     use gatelet::LayerKind::{Gru, Lstm};
-    let mut parts =
-        vec![Part { name: "input".to_owned(), bytes: 2 * summary.inputs.next_multiple_of(4) }];
+    let padded = |n: usize| n.next_multiple_of(4);
+    let mut parts = vec![Part { name: "input".to_owned(), bytes: 2 * padded(summary.inputs) }];
     parts.extend(quantized.layers.iter().map(|layer| Part {
         name: format!("{}: state", layer.name),
-        bytes: layer.units.next_multiple_of(4)
-            * if matches!(layer.kind, Lstm | Gru { .. }) { 6 } else { 2 },
+        bytes: 2 * padded(layer.units)
+            + if matches!(layer.kind, Lstm { .. } | Gru { .. }) {
+                4 * padded(layer.cells)
+            } else {
+                0
+            },
     }));
     let known: usize = parts.iter().map(|part| part.bytes).sum();
     let scratch = summary.ram_bytes.saturating_sub(known);

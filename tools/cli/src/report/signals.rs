@@ -82,7 +82,8 @@ pub struct LayerSignals {
     /// Cell states at their limit of ±512; an LSTM's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cells: Option<Saturation>,
-    /// Pre-activations where the squashing function is flat: beyond ±8 for tanh and ±16 for sigmoid.
+    /// Pre-activations where the squashing function is flat: beyond ±8 for tanh, ±16 for sigmoid,
+    /// ±1/2 for hard sigmoid.
     pub gates: Vec<(&'static str, Saturation)>,
     /// Values of the outputs.
     pub histogram: Histogram,
@@ -131,7 +132,7 @@ impl Signals {
             let scale = model.layer(index).map_or(1.0, |layer| f64::from(layer.scale()));
             LayerSignals {
                 outputs: Saturation::default(),
-                cells: (layer.kind == LayerKind::Lstm).then(Saturation::default),
+                cells: matches!(layer.kind, LayerKind::Lstm { .. }).then(Saturation::default),
                 gates: gates(layer.kind).iter().map(|g| (g.name, Saturation::default())).collect(),
                 histogram: Histogram::new(32768.0 * scale),
             }
@@ -173,9 +174,9 @@ impl Signals {
                 let before = if layer.reverse { Some(step + 1) } else { step.checked_sub(1) };
                 let h = before.and_then(|before| trace.output(index, before)).unwrap_or(&zero);
                 for (gate, (_, beyond)) in gates(layer.kind).iter().zip(&mut seen.gates) {
-                    let rows = &layer.rows[gate.index * layer.units..][..layer.units];
+                    let rows = &layer.rows[gate.index * layer.cells..][..layer.cells];
                     let z = rows.iter().map(|row| pre_activation(row, &given, h));
-                    z.for_each(|z| beyond.add(z.unsigned_abs() >= gate.limit << 16));
+                    z.for_each(|z| beyond.add(z.unsigned_abs() >= gate.limit));
                 }
                 if let Some(cells) = &mut seen.cells {
                     let at_limit = |c: &i32| c.abs() >= CELL_MAX;
@@ -197,35 +198,34 @@ struct Gate {
     name: &'static str,
     /// Which of the layer's gates.
     index: usize,
-    /// Where its function is flat.
+    /// Where its function is flat, in units of a pre-activation.
     limit: u32,
 }
 
-const SIGMOID: u32 = 16;
-const TANH: u32 = 8;
+const SIGMOID: u32 = 16 << 16;
+const HARD_SIGMOID: u32 = 1 << 15;
+const TANH: u32 = 8 << 16;
 
 /// The gates whose pre-activations follow from the layer's input and last output alone.
-fn gates(kind: LayerKind) -> &'static [Gate] {
-    const fn gate(name: &'static str, index: usize, limit: u32) -> Gate {
-        Gate { name, index, limit }
-    }
+fn gates(kind: LayerKind) -> Vec<Gate> {
+    let gate = |name, index, limit| Gate { name, index, limit };
+    let bounded = |hard| if hard { HARD_SIGMOID } else { SIGMOID };
     match kind {
-        LayerKind::Lstm => {
-            const {
-                &[
-                    gate("i", 0, SIGMOID),
-                    gate("f", 1, SIGMOID),
-                    gate("g", 2, TANH),
-                    gate("o", 3, SIGMOID),
-                ]
-            }
+        // Peepholes add to the others.
+        LayerKind::Lstm { peepholes: true, .. } => vec![gate("g", 2, TANH)],
+        LayerKind::Lstm { hard_sigmoid, .. } => {
+            let limit = bounded(hard_sigmoid);
+            vec![gate("i", 0, limit), gate("f", 1, limit), gate("g", 2, TANH), gate("o", 3, limit)]
         }
-        LayerKind::Gru { .. } => const { &[gate("z", 0, SIGMOID), gate("r", 1, SIGMOID)] },
+        LayerKind::Gru { hard_sigmoid, .. } => {
+            let limit = bounded(hard_sigmoid);
+            vec![gate("z", 0, limit), gate("r", 1, limit)]
+        }
         LayerKind::Rnn(Activation::Tanh) | LayerKind::Dense(Activation::Tanh) => {
-            const { &[gate("tanh", 0, TANH)] }
+            vec![gate("tanh", 0, TANH)]
         }
-        LayerKind::Dense(Activation::Sigmoid) => const { &[gate("sigmoid", 0, SIGMOID)] },
-        _ => &[],
+        LayerKind::Dense(Activation::Sigmoid) => vec![gate("sigmoid", 0, SIGMOID)],
+        _ => Vec::new(),
     }
 }
 

@@ -6,7 +6,7 @@ use super::array::{Array, Origin};
 use super::nodes::{Inputs, tensor};
 use super::signal::{Part, Role, Signal};
 use super::{Importer, MAX_WIDTH, Node, Value};
-use crate::graph::{Gru, Lstm, Matrix, Op, Reset, Rnn, RnnActivation};
+use crate::graph::{Gru, Lstm, Matrix, Op, Rnn, RnnActivation};
 
 impl Importer {
     /// Adds a recurrent layer; gives all steps, the last one, and a cell state.
@@ -18,7 +18,7 @@ impl Importer {
             _ => 1,
         };
         expect_forward(node)?;
-        let activations = activations(node)?;
+        let functions = Functions::of(node)?;
         ensure!(
             node.float("clip", 0.0) == 0.0,
             "it clips its sums at {}; gatelet takes it without clip",
@@ -66,10 +66,16 @@ impl Importer {
         self.expect_zeros(node, inputs, 5, "initial_h")?;
         if op == "LSTM" {
             self.expect_zeros(node, inputs, 6, "initial_c")?;
-            self.expect_zeros(node, inputs, 7, "P (peepholes)")?;
         }
         let reset_after = node.int("linear_before_reset", 0) != 0;
-        let layer = layer(op, activations, reset_after, input, recurrent, bias, recurrent_bias);
+        let mut layer =
+            layer(op, functions.rnn, reset_after, input, recurrent, bias, recurrent_bias);
+        if let Op::Lstm(lstm) = &mut layer {
+            lstm.peepholes = peepholes(node, inputs, units)?;
+        }
+        if let Some((slope, offset)) = functions.hard_sigmoid {
+            layer.harden(slope, offset);
+        }
         let out = self.advance(signal)?;
         self.builder.layer(node.label(), layer)?;
         if time == 1 {
@@ -182,28 +188,58 @@ fn expect_forward(node: Node<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What a simple recurrent layer applies; of the others, refuses any but the
-/// usual functions.
-fn activations(node: Node<'_>) -> Result<RnnActivation> {
-    let op = node.0.op_type.as_str();
-    let usual: &[&str] = match op {
-        "LSTM" => &["sigmoid", "tanh", "tanh"],
-        "GRU" => &["sigmoid", "tanh"],
-        _ => &["tanh"],
-    };
-    let given = node.attribute("activations").map_or(&[][..], |a| &a.strings);
-    let given: Vec<_> = given.iter().map(|s| String::from_utf8_lossy(s).to_lowercase()).collect();
-    match &given[..] {
-        [] => Ok(RnnActivation::Tanh),
-        given if given == usual => Ok(RnnActivation::Tanh),
-        [one] if op == "RNN" && one == "relu" => Ok(RnnActivation::Relu),
-        _ => bail!(
-            "its activations are {}; gatelet takes {}{}",
+/// The functions of a node, other than the usual ones.
+struct Functions {
+    /// What a simple recurrent layer applies.
+    rnn: RnnActivation,
+    /// Slope and offset of gates that are hard sigmoids.
+    hard_sigmoid: Option<(f64, f64)>,
+}
+
+impl Functions {
+    fn of(node: Node<'_>) -> Result<Self> {
+        let op = node.0.op_type.as_str();
+        let (usual, other): (&[&str], &[&str]) = match op {
+            "LSTM" => (&["sigmoid", "tanh", "tanh"], &["hardsigmoid", "tanh", "tanh"]),
+            "GRU" => (&["sigmoid", "tanh"], &["hardsigmoid", "tanh"]),
+            _ => (&["tanh"], &["relu"]),
+        };
+        let given = node.attribute("activations").map_or(&[][..], |a| &a.strings);
+        let given: Vec<_> =
+            given.iter().map(|s| String::from_utf8_lossy(s).to_lowercase()).collect();
+        let usually = Self { rnn: RnnActivation::Tanh, hard_sigmoid: None };
+        if given.is_empty() || given == usual {
+            return Ok(usually);
+        }
+        ensure!(
+            given == other,
+            "its activations are {}; gatelet takes {} or {}",
             given.join(", "),
             usual.join(", "),
-            if op == "RNN" { " or relu" } else { "" }
-        ),
+            other.join(", ")
+        );
+        if op == "RNN" {
+            return Ok(Self { rnn: RnnActivation::Relu, ..usually });
+        }
+        let first = |name: &str, default: f64| {
+            let numbers = node.attribute(name).map_or(&[][..], |a| &a.floats);
+            numbers.first().map_or(default, |n| f64::from(*n))
+        };
+        let hard_sigmoid = Some((first("activation_alpha", 0.2), first("activation_beta", 0.5)));
+        Ok(Self { hard_sigmoid, ..usually })
     }
+}
+
+/// The peepholes of an LSTM, in this crate's order, unless they are absent or zero.
+fn peepholes(node: Node<'_>, inputs: &Inputs<'_>, units: usize) -> Result<Option<Vec<f64>>> {
+    if inputs.get(7).is_none() {
+        return Ok(None);
+    }
+    let mut given = tensor(node, inputs.weights(7)?).context("its peepholes P")?;
+    given.expect_shape(&[1, 3 * units]).context("its peepholes P")?;
+    // i o f to i f o
+    given.values[units..].rotate_left(units);
+    Ok(given.values.iter().any(|p| *p != 0.0).then_some(given.values))
 }
 
 /// Rows of all gates from ONNX's order to this crate's.
@@ -230,8 +266,8 @@ fn layer(
     }
     let bias = bias.iter().zip(&recurrent_bias).map(|(b, r)| b + r).collect();
     match op {
-        "LSTM" => Op::Lstm(Lstm { input, recurrent, bias }),
-        "GRU" => Op::Gru(Gru { input, recurrent, bias, reset: Reset::Before }),
+        "LSTM" => Op::Lstm(Lstm::new(input, recurrent, bias)),
+        "GRU" => Op::Gru(Gru::reset_before(input, recurrent, bias)),
         _ => Op::Rnn(Rnn { input, recurrent, bias, activation }),
     }
 }

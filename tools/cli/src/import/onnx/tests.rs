@@ -140,8 +140,8 @@ fn recurrent_nodes_that_cannot_be_represented_are_refused_by_name() {
     let clip = AttributeProto { name: "clip".into(), f: 3.0, ..AttributeProto::default() };
     assert_refused(&attribute(clip), &[name, "clips its sums at 3"]);
     assert_refused(
-        &attribute(texts("activations", &["HardSigmoid", "Tanh", "Tanh"])),
-        &[name, "hardsigmoid, tanh, tanh", "takes sigmoid, tanh, tanh"],
+        &attribute(texts("activations", &["Elu", "Tanh", "Tanh"])),
+        &[name, "elu, tanh, tanh", "takes sigmoid, tanh, tanh or hardsigmoid, tanh, tanh"],
     );
     assert_refused(&attribute(int("input_forget", 1)), &[name, "input_forget"]);
     assert_refused(&attribute(int("hidden_size", 6)), &["[1, 20, 3], expected [1, 24, 3]"]);
@@ -158,7 +158,7 @@ fn recurrent_nodes_that_cannot_be_represented_are_refused_by_name() {
     };
     assert_refused(&operand(5, floats("h", &[1, 4, 5])), &[name, "initial_h is not zero"]);
     assert_refused(&operand(6, floats("c", &[1, 4, 5])), &[name, "initial_c is not zero"]);
-    assert_refused(&operand(7, floats("p", &[1, 15])), &[name, "peepholes"]);
+    assert_refused(&operand(7, floats("p", &[1, 16])), &[name, "peepholes", "expected [1, 15]"]);
     assert_refused(&operand(4, integers("l", &[4, 3])), &[name, "sequence_lens", "`lengths`"]);
     assert_refused(&operand(3, floats("b", &[1, 20])), &["[1, 20], expected [1, 40]"]);
     let zeros = |dims: &[i64]| {
