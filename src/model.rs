@@ -9,7 +9,7 @@
 use crate::blob::format::extra;
 use crate::blob::{Blob, format::header, mean_and_step};
 use crate::error::Error;
-use crate::fixed::{MEMORY_BITS, saturate_cell};
+use crate::fixed::{MEMORY_BITS, saturate_cell, saturate_i16};
 use crate::layers::{Layer, LayerKind, Packing, padded, split, split_state};
 use crate::text::Vocabulary;
 
@@ -312,8 +312,12 @@ impl<'a> Model<'a> {
         let (mut rest, mut index) = (memory.get_mut(self.layers_at()..).unwrap_or_default(), 0);
         while let Some(layer) = self.blob.layer(index) {
             let (state, behind) = split(rest, layer.state_words());
-            for word in split_state(state, layer.units).0 {
-                *word = saturate_cell(*word);
+            let (cells, hidden) = split_state(state, layer.units);
+            for cell in cells {
+                *cell = saturate_cell(*cell);
+            }
+            for h in hidden {
+                *h = saturate_i16(*h as i32);
             }
             rest = behind;
             index += 1;
@@ -620,7 +624,7 @@ impl Layer<'_> {
     fn set_state(&self, state: &mut [u32], h: &[i16], c: &[i32]) {
         let (memory, hidden) = split_state(state, self.units);
         for (own, h) in hidden.iter_mut().zip(h) {
-            *own = *h;
+            *own = saturate_i16(*h as i32);
         }
         match self.kind {
             LayerKind::Lstm { .. } => {

@@ -20,11 +20,9 @@ pub(super) use super::portable::affine;
 use super::{Row, Tiles};
 pub(super) use cells::{gru_after, gru_before, lstm, tanh};
 
-/// True if the even sums `Q` of 8-bit weights fit 32 bits whatever the weights are: up to 511 columns,
-/// as 511 × 2^7 × 2^15 < 2^31, and 512 unless -32768, which the engine does not make, is among them.
-fn is_narrow(v: &[i16]) -> bool {
-    v.len() < 512 || v.len() == 512 && !v.contains(&i16::MIN)
-}
+/// Most columns of 8-bit weights whose even sums `Q` fit 32 bits whatever the weights are: 511 × 2^7 ×
+/// 2^15 < 2^31. A state is free of -32768, so that it may have one more.
+const NARROW: usize = 511;
 
 /// Tiles in a row in the code.
 const UNROLLED: usize = 8;
@@ -47,7 +45,9 @@ impl<'v> Plan<'v> {
     #[inline(always)]
     pub(super) fn new(tiles: Tiles, x: &'v [i16], h: &'v [i16]) -> Option<Self> {
         let (check, tile_bytes) = match tiles {
-            Tiles::Int8Dsp if is_narrow(x) && is_narrow(h) => (&raw const gatelet_int8_dsp, 56),
+            Tiles::Int8Dsp if x.len() <= NARROW && h.len() <= NARROW + 1 => {
+                (&raw const gatelet_int8_dsp, 56)
+            }
             #[cfg(feature = "int16")]
             Tiles::Int16 => (&raw const gatelet_int16_dsp, 44),
             // One loop, not unrolled: one entry.
@@ -55,18 +55,14 @@ impl<'v> Plan<'v> {
             Tiles::Int4 => (&raw const gatelet_int4_dsp, 0),
             _ => return None,
         };
-        let product = |v: &[i16], behind| {
-            let first = match v.len() / 4 {
-                0 => 0,
-                tiles => (tiles - 1) % UNROLLED + 1,
-            };
-            let entry = check.wrapping_sub(first * tile_bytes).addr() | 1;
+        let product = |v: &[i16], none: *const u8, behind| {
+            let idle = (v.len() / 4).wrapping_neg() % UNROLLED;
+            let first = check.wrapping_sub((UNROLLED - idle) * tile_bytes);
+            let entry = if v.is_empty() { none } else { first }.addr() | 1;
             Product { entry, start: v.as_ptr(), end: v.as_ptr_range().end, behind }
         };
-        let (of_x, mut of_h) = (product(x, gatelet_x_dsp), product(h, gatelet_h_dsp));
-        if h.is_empty() {
-            of_h.entry = (&raw const gatelet_none_dsp).addr() | 1;
-        }
+        let of_x = product(x, check, gatelet_x_dsp);
+        let of_h = product(h, &raw const gatelet_none_dsp, gatelet_h_dsp);
         Some(Self([of_x, of_h], PhantomData))
     }
 

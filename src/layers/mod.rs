@@ -384,6 +384,8 @@ impl<'a> Layer<'a> {
         bytemuck::cast_slice(output)
     }
 
+    /// Out of line: code that all layers share.
+    #[inline(never)]
     fn vectors<'v>(&self, x: &'v [i16], h: &'v [i16]) -> Vectors<'v> {
         Vectors::new(self.tiles, x, h)
     }
