@@ -80,6 +80,11 @@ impl<'a, 'm, const OUTPUTS: usize, const WINDOW: usize> Listener<'a, 'm, OUTPUTS
         Some(Heard { features, outputs, event })
     }
 
+    /// The front-end, for the features of the latest frame.
+    pub fn frontend(&self) -> &Frontend<'a, 'm> {
+        &self.frontend
+    }
+
     /// The network, for what it remembers.
     pub fn stream(&self) -> &Stream<'a, 'm> {
         &self.stream

@@ -166,15 +166,26 @@ impl<'a, 'm> Frontend<'a, 'm> {
             y
         };
         // It rises to its middle and falls like it rose.
-        let rising = self.settings.window.iter();
-        let falling = rising.clone().rev().skip(1);
-        let mut window = rising.chain(falling).map(|w| i32::from(u16::from_le_bytes(*w)));
-        for (n, [x, y]) in self.samples.as_chunks().0.iter().enumerate() {
-            let (Some(v), Some(w)) = (window.next(), window.next()) else { return };
-            let pair = [emphasized(*x) * v, emphasized(*y) * w];
+        let half = self.settings.window.len().saturating_sub(1);
+        let rising = self.settings.window.split_at(half.min(self.settings.window.len())).0;
+        let falling = self.settings.window.get(1..).unwrap_or(&[]);
+        let rising = rising.as_chunks().0.iter().map(|[v, w]| (v, w));
+        let falling = falling.as_chunks().0.iter().rev().map(|[w, v]| (v, w));
+        let mut n = 0;
+        let mut put = |pair: &[i16; 2], v: &[u8; 2], w: &[u8; 2]| {
+            let factor = |table: &[u8; 2]| i32::from(u16::from_le_bytes(*table));
+            let windowed = [emphasized(pair[0]) * factor(v), emphasized(pair[1]) * factor(w)];
             if let Some(z) = self.spectrum.get_mut(fft::place(n, length)) {
-                *z = pair;
+                *z = windowed;
             }
+            n += 1;
+        };
+        let mut pairs = self.samples.as_chunks().0.iter();
+        for (pair, (v, w)) in pairs.by_ref().take(half / 2).zip(rising) {
+            put(pair, v, w);
+        }
+        for (pair, (v, w)) in pairs.zip(falling) {
+            put(pair, v, w);
         }
     }
 
@@ -184,13 +195,18 @@ impl<'a, 'm> Frontend<'a, 'm> {
         let Settings { edges, slopes, floor, .. } = self.settings;
         let silence = log2(floor);
         let first = usize::from(value(edges, 0));
-        let mut bins = self.spectrum.iter().skip(first).zip(slopes);
+        let (mut bins, mut slopes) = (self.spectrum.get(first..).unwrap_or(&[]), slopes);
         let mut rising_before = 0;
         let mut levels = self.levels.iter_mut();
         for (k, [from, to]) in edges.array_windows().enumerate() {
             let count = u16::from_le_bytes(*to).saturating_sub(u16::from_le_bytes(*from));
+            let (Some(of_bins), Some(of_slopes)) =
+                (bins.split_off(..count.into()), slopes.split_off(..count.into()))
+            else {
+                return;
+            };
             let (mut rising, mut all) = (0u64, 0u64);
-            for ([re, im], slope) in bins.by_ref().take(count.into()) {
+            for ([re, im], slope) in of_bins.iter().zip(of_slopes) {
                 let power = square(*re).wrapping_add(square(*im)) >> SLOPE_BITS;
                 all = all.wrapping_add(power);
                 rising = rising.wrapping_add(times(power, u16::from_le_bytes(*slope)));

@@ -65,8 +65,8 @@ impl<'a> Settings<'a> {
             || fft < 16
             || fft > fft::LONGEST
             || window > fft
-            || window < 2
-            || !window.is_multiple_of(2)
+            || window == 0
+            || !window.is_multiple_of(4)
             || settings.hop == 0
             || settings.hop > window
             || bands == 0

@@ -4,9 +4,13 @@
 #[cfg(test)]
 extern crate alloc;
 
+#[cfg(feature = "audio")]
+mod hear;
 mod kernels;
 mod serve;
 pub mod text;
 
+#[cfg(feature = "audio")]
+pub use hear::hear;
 pub use kernels::compare_kernels;
 pub use serve::{Cost, Error, Meter, Network, serve};

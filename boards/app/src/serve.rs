@@ -47,6 +47,9 @@ pub trait Meter {
         net: &'n mut N,
         x: &[i16; INPUTS],
     ) -> (&'n [i16; OUTPUTS], Cost);
+
+    /// Runs anything and says what it cost; the stack is all that is in use, from its start on.
+    fn measure(&self, run: &mut impl FnMut()) -> Cost;
 }
 
 /// What ended a service early.
@@ -86,7 +89,7 @@ pub fn serve<const INPUTS: usize, const OUTPUTS: usize>(
     output.flush().map_err(|_| Error::Output)
 }
 
-fn read(input: &mut impl Read) -> Result<u32, Error> {
+pub(crate) fn read(input: &mut impl Read) -> Result<u32, Error> {
     let mut bytes = [0; 4];
     input.read_exact(&mut bytes).map_err(|_| Error::Input)?;
     Ok(u32::from_le_bytes(bytes))
@@ -128,6 +131,10 @@ mod tests {
             x: &[i16; INPUTS],
         ) -> (&'n [i16; OUTPUTS], Cost) {
             (net.step(x), Cost { instructions: 7, stack: 8 })
+        }
+        fn measure(&self, run: &mut impl FnMut()) -> Cost {
+            run();
+            Cost { instructions: 7, stack: 8 }
         }
     }
 

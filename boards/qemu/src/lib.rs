@@ -76,6 +76,43 @@ pub fn answer_text(stream: &mut gatelet::Stream<'_, '_>) -> ! {
     process::exit(0)
 }
 
+/// The firmware that hears with `$net`, a type of `gatelet::include_model!` whose blob has settings of
+/// front-end and trigger.
+#[cfg(feature = "audio")]
+#[macro_export]
+macro_rules! listener {
+    ($net:ident) => {
+        #[$crate::entry]
+        fn main() -> ! {
+            const WINDOW: usize = match $net::MODEL.trigger() {
+                Some(settings) => settings.window(),
+                None => 1,
+            };
+            type Listener<'m> = gatelet::audio::Listener<'static, 'm, { $net::OUTPUTS }, WINDOW>;
+            let mut memory = [0; Listener::words(&$net::MODEL)];
+            $crate::hear(
+                &mut Listener::new($net::MODEL, &mut memory).ok().expect("a model that hears"),
+            )
+        }
+    };
+}
+
+/// Hears all of standard input and ends QEMU.
+///
+/// # Panics
+/// If standard input is not as [`gatelet_app::hear`] wants it.
+#[cfg(feature = "audio")]
+pub fn hear<const OUTPUTS: usize, const WINDOW: usize>(
+    listener: &mut gatelet::audio::Listener<'_, '_, OUTPUTS, WINDOW>,
+) -> ! {
+    let meter = measure::Meter::new();
+    let mut input = console::Console(io::stdin().ok().expect("semihosting"));
+    let mut output = console::Console(io::stdout().ok().expect("semihosting"));
+    // What `expect` would print of an error is half of the firmware.
+    gatelet_app::hear(listener, &meter, &mut input, &mut output).ok().expect("samples as expected");
+    process::exit(0)
+}
+
 /// Compares the core's kernels with the portable ones and ends QEMU; a difference is a panic.
 pub fn compare_kernels() -> ! {
     gatelet_app::compare_kernels();

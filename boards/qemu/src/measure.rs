@@ -6,6 +6,7 @@
 
 use core::arch::asm;
 use core::mem::size_of;
+use core::ops::Range;
 use core::ptr::{
     read_volatile, with_exposed_provenance, with_exposed_provenance_mut, write_volatile,
 };
@@ -40,7 +41,7 @@ impl Meter {
     fn call(&self, f: Function, a: usize, b: usize) -> (usize, Cost) {
         let (result, ticks, stack) = call(f, a, b);
         let instructions = self.scale.instructions(ticks) - self.around.instructions;
-        (result, Cost { instructions, stack: stack - self.around.stack })
+        (result, Cost { instructions, stack: (stack.end - stack.start) as u32 - self.around.stack })
     }
 }
 
@@ -68,6 +69,28 @@ impl gatelet_app::Meter for Meter {
         // SAFETY: `step` made it from a reference that lives as long as `net`.
         (unsafe { &*with_exposed_provenance(y) }, cost)
     }
+
+    /// # Panics
+    /// As [`step`](Self::step).
+    fn measure(&self, run: &mut impl FnMut()) -> Cost {
+        extern "C" fn measured<F: FnMut()>(run: usize, _: usize) -> usize {
+            // SAFETY: made from an exclusive reference that lives on.
+            let run: &mut F = unsafe { &mut *with_exposed_provenance_mut(run) };
+            run();
+            0
+        }
+        fn function<F: FnMut()>(_: &F) -> Function {
+            measured::<F>
+        }
+        unsafe extern "C" {
+            /// Where the stack begins, at the end of RAM.
+            static _stack_start: u32;
+        }
+        let f = function(run);
+        let (_, ticks, stack) = call(f, (&raw mut *run).expose_provenance(), 0);
+        let instructions = self.scale.instructions(ticks) - self.around.instructions;
+        Cost { instructions, stack: (&raw const _stack_start as usize - stack.start) as u32 }
+    }
 }
 
 /// What can be measured: two machine words in, one out.
@@ -80,8 +103,8 @@ const INSTRUCTION: u32 = 1 << 7;
 const PAINTED: usize = 4096;
 const PAINT: u32 = 0x5AFE_5AFE;
 
-/// Calls `f(a, b)`; returns its result, the counter's ticks and the bytes of stack.
-fn call(f: Function, a: usize, b: usize) -> (usize, u32, u32) {
+/// Calls `f(a, b)`; returns its result, the counter's ticks and the stack that it used.
+fn call(f: Function, a: usize, b: usize) -> (usize, u32, Range<usize>) {
     unsafe extern "C" {
         /// End of the static variables, where the room for the stack begins.
         static __ebss: u32;
@@ -101,7 +124,7 @@ fn call(f: Function, a: usize, b: usize) -> (usize, u32, u32) {
     };
     let deepest = words.clone().find(touched).unwrap_or(top);
     assert!(deepest > bottom, "a step used more than {} bytes of stack", top - bottom);
-    (result, ticks, (top - deepest) as u32)
+    (result, ticks, deepest..top)
 }
 
 extern "C" fn nothing(a: usize, _: usize) -> usize {

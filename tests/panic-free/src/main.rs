@@ -6,6 +6,7 @@
 use core::panic::PanicInfo;
 use core::slice;
 
+use gatelet::audio::Listener;
 use gatelet::decode::{Sampler, largest};
 use gatelet::{Model, Stream};
 
@@ -55,5 +56,12 @@ pub unsafe extern "C" fn _start(
     let first = first + token.and_then(character).map_or(0, |c| c as usize);
     let named = model.labels().count() + model.metadata().len();
     stream.reset();
-    first + named + stream.layer_output(0).len() + stream.state().len()
+    let seen = first + named + stream.layer_output(0).len() + stream.state().len();
+    let Ok(mut listener) = Listener::<11, 8>::new(model, memory) else { return 4 };
+    let (mut pcm, mut events) = (x, 0);
+    while let Some(heard) = listener.next_frame(&mut pcm) {
+        events += heard.event.map_or(0, |event| event.output);
+    }
+    listener.reset();
+    seen + events
 }

@@ -14,6 +14,8 @@ const MAX_OUTPUTS: usize = 256;
 pub struct Event {
     /// Seconds from the start to the end of the frame in which it fired.
     pub seconds: f64,
+    /// Number of that frame.
+    pub frame: u32,
     /// Name of the output, or its number.
     pub label: String,
     /// Number of the output.
@@ -71,6 +73,7 @@ pub fn listen(
             let Some(event) = heard.event else { continue };
             let end = event.frame as usize * settings.hop() + settings.window();
             let event = Event {
+                frame: event.frame,
                 seconds: end as f64 / f64::from(settings.rate()),
                 label: labels.get(event.output).map_or(event.output.to_string(), |l| l.to_string()),
                 output: event.output,

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub struct Settings {
     /// Samples a second.
     pub rate: u16,
-    /// Samples that a frame covers, even.
+    /// Samples that a frame covers, a multiple of 4.
     pub window: u16,
     /// Samples from one frame to the next.
     pub hop: u16,
@@ -87,8 +87,8 @@ impl Settings {
             "an FFT of {fft} points: it must be a power of two from 16 to 1024"
         );
         ensure!(
-            self.window >= 2 && self.window.is_multiple_of(2) && usize::from(self.window) <= fft,
-            "a window of {} samples: it must be even and at most the FFT's {fft}",
+            self.window > 0 && self.window.is_multiple_of(4) && usize::from(self.window) <= fft,
+            "a window of {} samples: it must be a multiple of 4 and at most the FFT's {fft}",
             self.window
         );
         ensure!(

@@ -89,6 +89,24 @@ impl Board {
 
     /// Builds the firmware around the blob `model` in the file `blob`, with the cells it needs.
     pub(super) fn build(&self, blob: &Path, model: Model<'_>) -> Result<Firmware> {
+        self.build_with(blob, features(self.name, model), &[], &format!("gatelet-{}", self.name))
+    }
+
+    /// Builds the firmware that hears, with the model inside.
+    pub(super) fn build_listener(&self, blob: &Path, model: Model<'_>) -> Result<Firmware> {
+        let mut features = features(self.name, model);
+        features.insert("audio");
+        self.build_with(blob, features, &["--example", "listen"], "examples/listen")
+    }
+
+    /// Builds what `arguments` choose of the board's crate: the file `binary`.
+    fn build_with(
+        &self,
+        blob: &Path,
+        features: BTreeSet<&str>,
+        arguments: &[&str],
+        binary: &str,
+    ) -> Result<Firmware> {
         let blob =
             blob.canonicalize().with_context(|| format!("cannot read {}", blob.display()))?;
         let folder = self.folder.join("target");
@@ -101,7 +119,8 @@ impl Board {
         cargo
             .args(["build", "--release", "--quiet", "--color=never"])
             .args(["--target-dir", "target", "--no-default-features", "--features"])
-            .arg(features(self.name, model))
+            .arg(features.into_iter().collect::<Vec<_>>().join(","))
+            .args(arguments)
             .current_dir(&self.folder)
             .env("GATELET_MODEL", blob);
         // They would override the board's own configuration.
@@ -123,7 +142,7 @@ impl Board {
             messages.trim_end()
         );
 
-        let path = folder.join(&self.target).join("release").join(format!("gatelet-{}", self.name));
+        let path = folder.join(&self.target).join("release").join(binary);
         let elf = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(Firmware { path, elf: Elf::parse(&elf)?, _lock: lock })
     }
@@ -185,7 +204,7 @@ pub fn repository() -> &'static Path {
 }
 
 /// The engine's features that `model` needs on `board`.
-fn features(board: &str, model: Model<'_>) -> String {
+fn features(board: &str, model: Model<'_>) -> BTreeSet<&'static str> {
     let layers = (0..model.depth()).filter_map(|index| model.layer(index));
     let mut features = BTreeSet::new();
     if model.packing() != packing(board) {
@@ -211,5 +230,5 @@ fn features(board: &str, model: Model<'_>) -> String {
             _ => None,
         });
     }
-    features.into_iter().collect::<Vec<_>>().join(",")
+    features
 }

@@ -3,7 +3,10 @@
 use std::collections::{HashMap, VecDeque};
 
 use anyhow::{Context, Result, ensure};
-use object::{Object, ObjectSection, ObjectSymbol, RelocationTarget, SectionKind, SymbolKind};
+use object::{
+    Object, ObjectSection, ObjectSymbol, RelocationTarget, SectionFlags, SectionKind, SymbolKind,
+    elf,
+};
 
 /// A firmware's symbols and which of them refer to which.
 pub(super) struct Elf {
@@ -11,6 +14,10 @@ pub(super) struct Elf {
     symbols: Vec<Symbol>,
     /// Code by index in `symbols`: what it calls, jumps to or takes the address of.
     references: HashMap<usize, Vec<usize>>,
+    /// Bytes of all that is in flash, the blob included.
+    pub(super) flash: u64,
+    /// Bytes of all static variables.
+    pub(super) statics: u64,
 }
 
 struct Symbol {
@@ -46,7 +53,20 @@ impl Elf {
                 }
             }
         }
-        Ok(Self { symbols, references })
+        let (mut flash, mut statics) = (0, 0);
+        for section in file.sections() {
+            let SectionFlags::Elf { sh_flags, .. } = section.flags() else { continue };
+            let loaded = sh_flags.contains(elf::SHF_ALLOC);
+            let writable = sh_flags.contains(elf::SHF_WRITE);
+            // What variables start as is in flash too.
+            if loaded && section.kind() != SectionKind::UninitializedData {
+                flash += section.size();
+            }
+            if loaded && writable {
+                statics += section.size();
+            }
+        }
+        Ok(Self { symbols, references, flash, statics })
     }
 
     /// Bytes of the engine in `.text` and `.rodata`: its functions, tables and assembly kernels and
@@ -61,7 +81,9 @@ impl Elf {
     /// # Errors
     /// If not even the panics of the boards' own code are found.
     pub(super) fn panic_path(&self) -> Result<Option<Vec<String>>> {
-        let planted = self.path(|symbol| symbol.name == "gatelet_qemu::run");
+        let planted = self.path(|symbol| {
+            ["gatelet_qemu::run", "gatelet_qemu::hear"].contains(&symbol.name.as_str())
+        });
         ensure!(planted.is_some(), "the firmware does not tell its calls: link with --emit-relocs");
         Ok(self.path(|symbol| is_engine(&symbol.name, symbol.kind)))
     }

@@ -3,6 +3,7 @@
 
 mod board;
 mod elf;
+mod listen;
 
 use std::path::Path;
 
@@ -11,6 +12,7 @@ use gatelet::{Model, Stream};
 use serde::Serialize;
 
 pub use board::{BOARDS, Board, repository};
+pub use listen::{Heard, listen};
 
 /// What a run on a board showed.
 #[derive(Clone, Debug, Serialize)]
