@@ -5,6 +5,8 @@ the products with the input and all gradients of weights are one matrix product 
 order and formulas are those of Keras (i f c o), so its weights go there and back.
 """
 
+import multiprocessing
+
 import numpy as np
 
 
@@ -102,21 +104,45 @@ class Lstm:
         return np.stack(answers, axis=1)
 
 
-def train(x, y, weight, units, classes, epochs, batch, peak, change, rng):
-    """The network of x [N, T, I] for y and weight [N, T]. `change` makes of a batch what it should
-    learn from; the rate warms up to `peak` and falls as a cosine."""
-    net = Lstm(x.shape[2], units, classes, rng)
-    total = epochs * (len(x) // batch)
-    for epoch in range(epochs):
-        order, losses = rng.permutation(len(x)), []
-        for first in range(0, len(x) - batch + 1, batch):
-            chosen = order[first : first + batch]
-            seen = np.ascontiguousarray(change(x[chosen]).transpose(1, 0, 2), np.float32)
-            drop = (rng.random((len(seen), batch, units), np.float32) < 0.8) / np.float32(0.8)
-            loss, gradients = net.gradients(seen, y[chosen].T, weight[chosen].T, drop)
-            done = net.steps / total
-            rate = peak * min(1.0, 10.0 * done + 0.03) * (0.5 + 0.5 * np.cos(np.pi * done))
-            net.adam(gradients, rate)
-            losses.append(loss)
-        print(f"epoch {epoch + 1}: loss {np.mean(losses):.4f}", flush=True)
+def epoch(net, x, y, weight, batch, rate, change, rng):
+    """One pass over the data; the mean loss."""
+    order, losses = rng.permutation(len(x)), []
+    for first in range(0, len(x) - batch + 1, batch):
+        chosen = order[first : first + batch]
+        seen = np.ascontiguousarray(change(x[chosen]).transpose(1, 0, 2), np.float32)
+        drop = (rng.random((len(seen), batch, len(net.weights[1])), np.float32) < 0.85) / np.float32(0.85)
+        loss, gradients = net.gradients(seen, y[chosen].T, weight[chosen].T, drop)
+        net.adam(gradients, rate)
+        losses.append(loss)
+    return np.mean(losses)
+
+
+def train(x, y, weight, units, classes, epochs, batch, peak, change, seed, workers):
+    """The network of x [N, T, I] for y and weight [N, T]. `change(batch, rng)` makes of a batch what it
+    should learn from; the rate warms up to `peak` and falls as a cosine. Each worker has its share of the
+    data; after every epoch all go on from their mean (local SGD, Stich 2019)."""
+    context = multiprocessing.get_context("fork")
+    net = Lstm(x.shape[2], units, classes, np.random.default_rng(seed))
+
+    def work(k, pipe):
+        rng = np.random.default_rng([seed, k])
+        mine = slice(k, None, workers)
+        for n in range(epochs):
+            done = n / epochs
+            rate = peak * min(1.0, 10.0 * done + 0.1) * (0.5 + 0.5 * np.cos(np.pi * done))
+            loss = epoch(net, x[mine], y[mine], weight[mine], batch, rate, lambda b: change(b, rng), rng)
+            pipe.send((loss, net.weights))
+            net.weights = [w.copy() for w in pipe.recv()]
+
+    pipes = []
+    for k in range(workers):
+        pipe, end = context.Pipe()
+        pipes.append(pipe)
+        context.Process(target=work, args=(k, end), daemon=True).start()
+    for n in range(epochs):
+        losses, weights = zip(*(pipe.recv() for pipe in pipes))
+        net.weights = [np.mean(w, axis=0) for w in zip(*weights)]
+        for pipe in pipes:
+            pipe.send(net.weights)
+        print(f"epoch {n + 1}: loss {np.mean(losses):.4f}", flush=True)
     return net

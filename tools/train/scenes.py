@@ -85,7 +85,8 @@ def level(x):
 def scene(recordings, labels, chosen, speech, rng):
     """PCM int16 [LENGTH] and its digits: (class, first sample, end) of each."""
     x = np.zeros(LENGTH)
-    voice, tempo = np.exp(rng.uniform(-0.22, 0.3)), np.exp(rng.uniform(-0.2, 0.2))
+    far = rng.choice([0.2, 1.0])  # how far from the real speaker
+    voice, tempo = np.exp(far * rng.uniform(-0.22, 0.3)), np.exp(far * rng.uniform(-0.2, 0.2))
     at, words = int(rng.uniform(0.02, 0.5) * RATE), []
     while True:
         kind = rng.random()

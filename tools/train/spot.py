@@ -10,8 +10,10 @@ counts as recognized if the digit with the highest posterior, averaged over 0.12
 import argparse
 import os
 import subprocess
+from multiprocessing import get_context
 from pathlib import Path
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 
 import scenes
@@ -21,8 +23,10 @@ from data import DATA, ROOT, SCRATCH
 
 SOURCE = ROOT.parent / "shared/data/fsdd/fsdd.npz"
 FOLDER = DATA / "spot"
-UNITS, BATCH, PEAK, SMOOTH = 64, 64, 4e-3, 6
+UNITS, BATCH, PEAK, SMOOTH = 64, 48, 5e-3, 6
 SPEAKERS = ["george", "jackson", "lucas", "nicolas", "theo", "yweweler"]
+WORKERS = int(os.environ.get("WORKERS", os.cpu_count()))
+SOURCES = []
 GATELET = os.environ.get("GATELET", str(ROOT / "target/release/gatelet"))
 
 
@@ -47,13 +51,20 @@ def settings():
     return toml["window"], toml["hop"]
 
 
+def scene(chosen, seed):
+    recordings, label, speech = SOURCES
+    return scenes.scene(recordings, label, chosen, speech, np.random.default_rng(seed))
+
+
 def training_set(count, speakers, official, rng):
     """`count` scenes: x [N, T, I], y [N, T], weight [N, T], speaker [N]."""
     recordings, label, speaker, index = scenes.digits(SOURCE)
     speech = scenes.prompts(["fr", "it", "ru"])
     chosen = {s: np.flatnonzero((speaker == s) & ((index >= 5) | (not official))) for s in speakers}
     who = [speakers[k % len(speakers)] for k in range(count)]
-    made = [scenes.scene(recordings, label, chosen[s], speech, rng) for s in who]
+    SOURCES[:] = recordings, label, speech  # the workers inherit it
+    with get_context("fork").Pool(WORKERS) as pool:
+        made = pool.starmap(scene, [(chosen[s], seed) for s, seed in zip(who, rng.integers(2**32, size=count))])
     x, _ = features([pcm for pcm, _ in made])
     y, weight = zip(*(scenes.answers(words, x.shape[1], *settings()) for _, words in made))
     return x, np.stack(y), np.stack(weight), np.array(who)
@@ -63,22 +74,21 @@ def masked(x, rng):
     """Some bands and moments silenced (SpecAugment, Park et al. 2019), and a little noise."""
     x = x + rng.normal(0.0, 0.3, x.shape).astype(np.float32)
     for sample in x:
-        for _ in range(2):
-            width, length = rng.integers(0, 5), rng.integers(0, 5)
-            band, moment = rng.integers(x.shape[2] - width), rng.integers(x.shape[1] - length)
-            sample[:, band : band + width] = 0.0
-            sample[moment : moment + length] = 0.0
+        width, length = rng.integers(0, 4), rng.integers(0, 4)
+        band, moment = rng.integers(x.shape[2] - width), rng.integers(x.shape[1] - length)
+        sample[:, band : band + width] = 0.0
+        sample[moment : moment + length] = 0.0
     return x
 
 
-def fit(x, y, weight, epochs, rng):
+def fit(x, y, weight, epochs, seed):
     """The network of raw features: trained on standardized ones, which its first layer then undoes."""
     mean, deviation = x.mean(axis=(0, 1), dtype=np.float64), x.std(axis=(0, 1), dtype=np.float64)
 
-    def change(batch):
+    def change(batch, rng):
         return (masked(batch, rng) - mean) / deviation
 
-    net = train(x, y, weight, UNITS, NONE + 1, epochs, BATCH, PEAK, change, rng)
+    net = train(x, y, weight, UNITS, NONE + 1, epochs, BATCH, PEAK, change, seed, WORKERS)
     kernel, bias = (net.weights[k].astype(np.float64) for k in (0, 2))
     kernel = kernel / deviation[:, None]
     net.weights[0], net.weights[2] = kernel.astype(np.float32), (bias - mean @ kernel).astype(np.float32)
@@ -127,7 +137,7 @@ def main():
     rng = np.random.default_rng(args.seed)
     if args.job == "train":
         x, y, weight, _ = training_set(args.scenes, SPEAKERS, True, rng)
-        net = fit(x, y, weight, args.epochs, rng)
+        net = fit(x, y, weight, args.epochs, args.seed)
         test = np.flatnonzero(index < 5)
         print(f"official split: {np.mean(recognized(net, test) == label[test]):.2%}")
         save(net, args.output)
@@ -135,7 +145,7 @@ def main():
     x, y, weight, who = training_set(args.scenes, SPEAKERS, False, rng)
     for unheard in args.speakers:
         others = who != unheard
-        net = fit(x[others], y[others], weight[others], args.epochs, rng)
+        net = fit(x[others], y[others], weight[others], args.epochs, args.seed)
         test = np.flatnonzero(speaker == unheard)
         print(f"{unheard}: {np.mean(recognized(net, test) == label[test]):.2%}", flush=True)
 

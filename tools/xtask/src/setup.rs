@@ -1,4 +1,5 @@
-//! Installs what is missing: Rust's targets and components through rustup, QEMU through apt.
+//! Installs what is missing: Rust's targets and components through rustup, QEMU and recordings through
+//! apt.
 
 use std::path::Path;
 use std::{env, fs};
@@ -19,7 +20,8 @@ pub(crate) fn enter_root() -> Result<()> {
 /// Where it cannot; the message says what to run by hand.
 pub(crate) fn install() -> Result<()> {
     rust()?;
-    qemu()
+    qemu()?;
+    voices()
 }
 
 /// rustup does this by itself unless told not to install toolchains automatically.
@@ -44,20 +46,19 @@ fn qemu() -> Result<()> {
     if exists("qemu-system-arm") && exists("qemu-system-riscv32") {
         return Ok(());
     }
-    let sudo = if read("id -u").is_ok_and(|id| id.trim() == "0") { "" } else { "sudo " };
-    if !exists("apt-get") || !(sudo.is_empty() || exists("sudo")) {
+    let Some(apt) = apt() else {
         bail!(
             "QEMU is missing: install qemu-system-arm and qemu-system-riscv32, on Debian or Ubuntu \
              with `apt-get install qemu-system-arm qemu-system-misc` as root"
         );
-    }
-    run(&format!("{sudo}apt-get update -q"))?;
+    };
+    run(&format!("{apt} update -q"))?;
     // Debian moved RISC-V to a package of its own.
     let riscv = match read("apt-cache show qemu-system-riscv") {
         Ok(_) => "qemu-system-riscv",
         Err(_) => "qemu-system-misc",
     };
-    let install = format!("{sudo}apt-get install -y --no-install-recommends");
+    let install = format!("{apt} install -y --no-install-recommends");
     let packages = format!("qemu-system-arm {riscv}");
     if run(&format!("{install} --no-remove {packages}")).is_ok() {
         return Ok(());
@@ -67,4 +68,27 @@ fn qemu() -> Result<()> {
     let version = versions.lines().find_map(|line| line.strip_prefix("Version: "));
     let version = version.context("apt does not know qemu-system-arm")?;
     run(&format!("{install} --allow-downgrades {packages} qemu-utils={version}"))
+}
+
+/// Recordings of a voice that the digit models never heard. What needs them says so without them.
+fn voices() -> Result<()> {
+    const PACKAGE: &str = "asterisk-core-sounds-en-wav";
+    if Path::new("/usr/share/asterisk/sounds/en/digits/1.wav").exists() {
+        return Ok(());
+    }
+    let installed = apt().is_some_and(|apt| {
+        run(&format!("{apt} update -q")).is_ok()
+            && run(&format!("{apt} install -y --no-install-recommends {PACKAGE}")).is_ok()
+    });
+    if !installed {
+        println!("note: without Debian's {PACKAGE}, an unheard voice is not listened to");
+    }
+    Ok(())
+}
+
+/// The command that installs packages, if this user can.
+fn apt() -> Option<String> {
+    let sudo = if read("id -u").is_ok_and(|id| id.trim() == "0") { "" } else { "sudo " };
+    let able = exists("apt-get") && (sudo.is_empty() || exists("sudo"));
+    able.then(|| format!("{sudo}apt-get"))
 }
