@@ -35,8 +35,8 @@ struct Product {
     vector: *const i16,
     /// Sums of rows 2 and 3.
     more_zeros: [u32; 2],
-    /// Rounds through the unrolled tiles; with 4 bits, columns.
-    count: usize,
+    /// Rounds through the unrolled tiles.
+    rounds: usize,
     /// Into the unrolled tiles, so that whole rounds remain.
     entry: usize,
     /// Behind the rounds: the code for the last four columns, or that behind it.
@@ -57,28 +57,68 @@ type Kernel = unsafe extern "C" fn(
 /// Code behind the unrolled tiles of a product, that of its last four columns, that behind both.
 type Labels = [*const u8; 3];
 
+/// The code for a kind of weights: a tile's columns, and the labels of the products of `x` and `h`.
+struct Code {
+    kernel: Kernel,
+    columns: usize,
+    labels: [Labels; 2],
+}
+
+// SAFETY: addresses of code, nothing that changes.
+unsafe impl Sync for Code {}
+
+static INT8: Code = Code {
+    kernel: gatelet_int8_helium,
+    columns: 8,
+    labels: [
+        [
+            &raw const gatelet_int8_helium_x,
+            &raw const gatelet_int8_helium_x_last,
+            &raw const gatelet_int8_helium_x_done,
+        ],
+        [
+            &raw const gatelet_int8_helium_h,
+            &raw const gatelet_int8_helium_h_last,
+            &raw const gatelet_int8_helium_h_done,
+        ],
+    ],
+};
+
+#[cfg(feature = "int16")]
+static INT16: Code = Code {
+    kernel: gatelet_int16_helium,
+    columns: 4,
+    labels: [
+        [
+            &raw const gatelet_int16_helium_x,
+            &raw const gatelet_int16_helium_x_done,
+            &raw const gatelet_int16_helium_x_done,
+        ],
+        [
+            &raw const gatelet_int16_helium_h,
+            &raw const gatelet_int16_helium_h_done,
+            &raw const gatelet_int16_helium_h_done,
+        ],
+    ],
+};
+
+/// One loop, not unrolled: it counts in fours of columns.
+#[cfg(feature = "int4")]
+static INT4: Code =
+    Code { kernel: gatelet_int4_helium, columns: 1, labels: [[core::ptr::null(); 3]; 2] };
+
 impl Product {
     /// A tile covers `columns` columns.
-    fn new(v: &[i16], columns: usize, [end, last, done]: Labels) -> Self {
+    fn new(v: &[i16], columns: usize, [end, last, done]: &Labels) -> Self {
         let tiles = v.len() / columns;
         let first = if tiles == 0 { 0 } else { (tiles - 1) % UNROLLED + 1 };
-        Self {
-            count: tiles.div_ceil(UNROLLED),
-            entry: end.wrapping_sub(first * TILE_BYTES).addr() | 1,
-            exit: if v.len().is_multiple_of(columns) { done } else { last }.addr() | 1,
-            ..Self::in_groups(v)
-        }
-    }
-
-    /// With weights of 4 bits.
-    fn in_groups(v: &[i16]) -> Self {
         Self {
             zeros: [0; 2],
             vector: v.as_ptr(),
             more_zeros: [0; 2],
-            count: v.len(),
-            entry: 0,
-            exit: 0,
+            rounds: tiles.div_ceil(UNROLLED),
+            entry: end.wrapping_sub(first * TILE_BYTES).addr() | 1,
+            exit: if v.len().is_multiple_of(columns) { *done } else { *last }.addr() | 1,
         }
     }
 }
@@ -87,41 +127,16 @@ impl<'v> Plan<'v> {
     /// `None` is for the portable kernel.
     #[inline(always)]
     pub(super) fn new(tiles: Tiles, x: &'v [i16], h: &'v [i16]) -> Option<Self> {
-        let (products, kernel): (_, Kernel) = match tiles {
-            Tiles::Int8Helium => {
-                let x = Product::new(
-                    x,
-                    8,
-                    [
-                        &raw const gatelet_int8_helium_x,
-                        &raw const gatelet_int8_helium_x_last,
-                        &raw const gatelet_int8_helium_x_done,
-                    ],
-                );
-                let h = Product::new(
-                    h,
-                    8,
-                    [
-                        &raw const gatelet_int8_helium_h,
-                        &raw const gatelet_int8_helium_h_last,
-                        &raw const gatelet_int8_helium_h_done,
-                    ],
-                );
-                ([x, h], gatelet_int8_helium)
-            }
+        let Code { kernel, columns, labels: [of_x, of_h] } = match tiles {
+            Tiles::Int8Helium => &INT8,
             #[cfg(feature = "int16")]
-            Tiles::Int16 => {
-                let done = &raw const gatelet_int16_helium_x_done;
-                let x = Product::new(x, 4, [&raw const gatelet_int16_helium_x, done, done]);
-                let done = &raw const gatelet_int16_helium_h_done;
-                let h = Product::new(h, 4, [&raw const gatelet_int16_helium_h, done, done]);
-                ([x, h], gatelet_int16_helium)
-            }
+            Tiles::Int16 => &INT16,
             #[cfg(feature = "int4")]
-            Tiles::Int4 => ([Product::in_groups(x), Product::in_groups(h)], gatelet_int4_helium),
+            Tiles::Int4 => &INT4,
             _ => return None,
         };
-        Some(Self { products, kernel, vectors: PhantomData })
+        let products = [Product::new(x, *columns, of_x), Product::new(h, *columns, of_h)];
+        Some(Self { products, kernel: *kernel, vectors: PhantomData })
     }
 
     /// [`Blocks::next`](super::Blocks::next), or [`next_apart`](super::Blocks::next_apart); `rows` and
@@ -414,7 +429,7 @@ global_asm!(
 
 .Lproduct_int4:
     push    {{lr}}
-    add     r5, r3, r5, lsl #1
+    add     r5, r3, r5, lsl #3
     vmov.i32 q6, #0
     b       .Lgroups
 .Lgroup:

@@ -123,10 +123,12 @@ impl<'v> Vectors<'v> {
     /// Lengths are multiples of four.
     #[inline(always)]
     pub fn new(tiles: Tiles, x: &'v [i16], h: &'v [i16]) -> Self {
-        let plan = Plan::Plain(tiles, x, h);
+        let block_bytes = tiles.bytes(x.len()) + tiles.bytes(h.len());
         #[cfg(any(kernel = "armv6m", kernel = "armv7m", kernel = "dsp", kernel = "helium"))]
-        let plan = selected::Plan::new(tiles, x, h).map_or(plan, Plan::Prepared);
-        Self { block_bytes: tiles.bytes(x.len()) + tiles.bytes(h.len()), plan }
+        if let Some(plan) = selected::Plan::new(tiles, x, h) {
+            return Self { block_bytes, plan: Plan::Prepared(plan) };
+        }
+        Self { block_bytes, plan: Plan::Plain(tiles, x, h) }
     }
 
     /// Bytes of the weights of a block.
