@@ -48,6 +48,7 @@
 //!   they take no flash, and a blob that needs one is refused by name.
 //! - `audio` (on by default): from microphone samples to features and, with it, `trigger`: from
 //!   outputs to keyword events.
+//! - `forecast` (on by default): [`decode::Forecaster`] and [`decode::Detector`].
 //! - `sign`: `Model::from_signed_bytes`, which takes only models that the owner of a key signed.
 //! - `storage`: two slots for models in flash, for updates over the air that no power cut can spoil.
 //! - `defmt`: `defmt::Format` on the public types.

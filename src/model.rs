@@ -5,7 +5,9 @@
 //! A model with a layer that runs backwards keeps the steps of a sequence instead of the input of
 //! one, see `passes`.
 
-#[cfg(feature = "trigger")]
+#[cfg(feature = "forecast")]
+use crate::blob::format::anomaly;
+#[cfg(any(feature = "forecast", feature = "trigger"))]
 use crate::blob::format::extra;
 use crate::blob::{Blob, format::header, mean_and_step};
 use crate::error::Error;
@@ -177,6 +179,25 @@ impl<'a> Model<'a> {
             Some(records) => records.get(index).map(mean_and_step),
             None => (index < self.outputs).then_some((0.0, self.output_scale())),
         }
+    }
+
+    /// When to raise the alarm, and the usual residual of every output, if the blob says so: what
+    /// [`Detector::with`](crate::decode::Detector::with) takes.
+    #[cfg(feature = "forecast")]
+    pub fn anomaly(
+        &self,
+    ) -> Option<(crate::decode::anomaly::Settings, impl ExactSizeIterator<Item = u32>)> {
+        let section = self.blob.extra(extra::ANOMALY)?;
+        let (head, scales) = section.split_first_chunk::<{ anomaly::SCALES }>()?;
+        let [t0, t1, w0, w1, rate, raise, clear, _] = *head;
+        let settings = crate::decode::anomaly::Settings {
+            threshold: u16::from_le_bytes([t0, t1]),
+            warmup: u16::from_le_bytes([w0, w1]),
+            rate,
+            raise,
+            clear,
+        };
+        Some((settings, scales.as_chunks().0.iter().map(|scale| u32::from_le_bytes(*scale))))
     }
 
     /// Names of the outputs, in order; none if the blob has no labels.

@@ -217,6 +217,30 @@ fn scalings_of_outputs_that_cannot_scale_are_refused() {
     }
 }
 
+#[test]
+fn anomaly_settings_out_of_range_are_refused() {
+    use format::anomaly;
+    let blob = forecaster();
+    let (_, at) = section(&blob, extra::ANOMALY);
+    let invalid = Some(Error::Header { field: "anomaly" });
+    let refused = |offset: usize, bytes: &[u8]| refusal(&forged(&blob, at + 4 + offset, bytes));
+    assert_eq!(refused(anomaly::THRESHOLD, &[0, 0]), invalid);
+    assert_eq!(refused(anomaly::THRESHOLD, &[0, 1]), None);
+    assert_eq!(refused(anomaly::WARMUP, &[255, 255]), None, "any warm-up will do");
+    for rate in [0, 13, 255] {
+        assert_eq!(refused(anomaly::RATE, &[rate]), invalid, "rate {rate}");
+    }
+    assert_eq!(refused(anomaly::RAISE, &[0]), invalid);
+    assert_eq!(refused(anomaly::CLEAR, &[0]), invalid);
+    assert_eq!(refused(anomaly::RESERVED, &[1]), invalid);
+    for scale in [0, (1 << 15) - 1, 1 << 31, u32::MAX] {
+        assert_eq!(refused(anomaly::SCALES + 4, &scale.to_le_bytes()), invalid, "scale {scale}");
+    }
+    for length in [0u32, 7, 8, 12, 15] {
+        assert_eq!(refusal(&forged(&blob, at, &length.to_le_bytes())), invalid, "{length} bytes");
+    }
+}
+
 /// Kernels multiply by them as if they were not negative.
 #[test]
 fn negative_multipliers_are_refused() {

@@ -90,13 +90,16 @@ pub mod extra {
     pub const OUTPUTS: u32 = 4;
     /// Self-test: steps `u16`, then `i16`: the input `[steps][inputs]`, and the output after the last.
     pub const SELF_TEST: u32 = 5;
+    /// When an anomaly detector raises the alarm, see [`anomaly`](super::anomaly).
+    pub const ANOMALY: u32 = 6;
     /// Signature: version `u32`, then Ed25519 (RFC 8032) over all bytes of the blob before it. The
     /// last section.
     pub const SIGNATURE: u32 = 7;
     /// Bytes of a signature section behind its length.
     pub const SIGNATURE_BYTES: usize = 68;
     /// All of them.
-    pub const KINDS: [u32; 6] = [VOCABULARY, AUDIO, TRIGGER, OUTPUTS, SELF_TEST, SIGNATURE];
+    pub const KINDS: [u32; 7] =
+        [VOCABULARY, AUDIO, TRIGGER, OUTPUTS, SELF_TEST, ANOMALY, SIGNATURE];
 }
 
 /// Offsets in the section [`extra::TRIGGER`], all fields `u16`.
@@ -148,6 +151,20 @@ pub mod vocabulary {
 pub mod parameter {
     /// `u16`: cells of an LSTM with a projection.
     pub const SIZE: usize = 8;
+}
+
+/// Offsets in the section of [`extra::ANOMALY`], behind its length.
+pub mod anomaly {
+    #![allow(missing_docs)]
+    pub const THRESHOLD: usize = 0;
+    pub const WARMUP: usize = 2;
+    pub const RATE: usize = 4;
+    pub const RAISE: usize = 5;
+    pub const CLEAR: usize = 6;
+    /// Zero.
+    pub const RESERVED: usize = 7;
+    /// A `u32` for every output.
+    pub const SCALES: usize = 8;
 }
 
 /// Offsets in a record of the layer table.

@@ -246,7 +246,39 @@ impl<'a> Blob<'a> {
             }
         }
         tri!(self.check_self_test());
+        #[cfg(feature = "forecast")]
+        if let Some(section) = self.extra(extra::ANOMALY)
+            && !self.is_anomaly(section)
+        {
+            return Err(Error::Header { field: "anomaly" });
+        }
         self.check_signature()
+    }
+
+    /// Whether a section can be that of [`extra::ANOMALY`].
+    #[cfg(feature = "forecast")]
+    const fn is_anomaly(&self, section: &[u8]) -> bool {
+        let Some((head, scales)) = section.split_first_chunk::<{ format::anomaly::SCALES }>()
+        else {
+            return false;
+        };
+        let [t0, t1, _, _, rate, raise, clear, reserved] = *head;
+        let (scales, rest): (&[[u8; 4]], _) = scales.as_chunks();
+        let mut index = 0;
+        while index < scales.len() {
+            let scale = u32::from_le_bytes(scales[index]);
+            if scale < 1 << 15 || scale >= 1 << 31 {
+                return false;
+            }
+            index += 1;
+        }
+        let counts = raise > 0 && clear > 0 && reserved == 0;
+        (t0 | t1) > 0
+            && rate >= 1
+            && rate <= 12
+            && counts
+            && scales.len() == self.outputs()
+            && rest.is_empty()
     }
 
     /// Units of the last layer.

@@ -7,7 +7,7 @@ use core::panic::PanicInfo;
 use core::slice;
 
 use gatelet::audio::Listener;
-use gatelet::decode::{Sampler, largest};
+use gatelet::decode::{Detector, Forecaster, Sampler, largest};
 use gatelet::{Model, Stream};
 
 unsafe extern "C" {
@@ -32,11 +32,15 @@ pub unsafe extern "C" fn _start(
     words: usize,
     x: *const i16,
     halves: usize,
+    forecasts: *mut i16,
 ) -> usize {
     // SAFETY: as the caller promises.
     let blob = unsafe { slice::from_raw_parts(blob, bytes) };
     // SAFETY: as the caller promises.
     let memory = unsafe { slice::from_raw_parts_mut(memory, words) };
+    let (memory, spare) = memory.split_at_mut(words / 2);
+    // SAFETY: as the caller promises.
+    let forecasts = unsafe { slice::from_raw_parts_mut(forecasts, halves) };
     // SAFETY: as the caller promises.
     let x = unsafe { slice::from_raw_parts(x, halves) };
     let Ok(model) = Model::from_bytes(blob) else { return 1 };
@@ -57,11 +61,27 @@ pub unsafe extern "C" fn _start(
     let named = model.labels().count() + model.metadata().len();
     stream.reset();
     let seen = first + named + stream.layer_output(0).len() + stream.state().len();
+    let forecast = forecast(stream, x, spare, forecasts);
     let Ok(mut listener) = Listener::<11, 8>::new(model, memory) else { return 4 };
     let (mut pcm, mut events) = (x, 0);
     while let Some(heard) = listener.next_frame(&mut pcm) {
         events += heard.event.map_or(0, |event| event.output);
     }
     listener.reset();
-    seen + events
+    seen + events + forecast
+}
+
+fn forecast(stream: Stream<'_, '_>, x: &[i16], spare: &mut [u32], forecasts: &mut [i16]) -> usize {
+    let model = stream.model();
+    let Ok(mut forecaster) = Forecaster::<8>::new(stream) else { return 0 };
+    let mut sample = [0; 8];
+    forecaster.quantize(&[f32::NAN; 8], &mut sample);
+    let verdict = Detector::<8>::new(&model).map(|mut detector| detector.update(&forecaster, x));
+    let score = verdict.map_or(0, |verdict| verdict.score.unwrap_or(0));
+    let _ = forecaster.update(x);
+    let _ = forecaster.update(&sample);
+    let _ = forecaster.ahead(x, spare, forecasts);
+    let ahead = forecasts.iter().chain(forecaster.forecast()).fold(0, |sum, y| sum ^ *y);
+    forecaster.reset();
+    usize::from(score) + ahead as usize + forecaster.expected().len()
 }

@@ -13,6 +13,7 @@ pub mod data;
 pub mod device;
 pub mod estimate;
 pub mod evaluate;
+pub mod forecast;
 pub mod graph;
 pub mod host;
 pub mod import;

@@ -134,6 +134,48 @@ pub fn forward_with<V: Visitor>(
     (responses.into_iter().map(|(_, response)| response).collect(), visitors)
 }
 
+/// One sequence at its own pace. A clone tries what could come next.
+#[derive(Clone)]
+pub struct Walk<'a> {
+    graph: &'a Graph,
+    layers: Vec<LayerRun<'a>>,
+}
+
+impl<'a> Walk<'a> {
+    /// From the zero state.
+    ///
+    /// # Panics
+    /// If layers need the whole sequence.
+    pub fn new(graph: &'a Graph) -> Self {
+        assert!(!graph.is_bidirectional(), "a network that goes forwards");
+        Self { graph, layers: graph.layers.iter().map(LayerRun::new).collect() }
+    }
+
+    /// The answer to one more step.
+    ///
+    /// # Panics
+    /// If `x` does not have the features that the network takes.
+    pub fn step(&mut self, x: &[f64]) -> Vec<f64> {
+        assert_eq!(self.graph.inputs(), x.len(), "features of the network and of the step");
+        let mut x: Vec<Lane> = x.iter().map(|x| [*x; LANES]).collect();
+        for layer in &mut self.layers {
+            layer.step(&x);
+            x.clone_from(&layer.h);
+        }
+        answer(self.graph, x.iter().map(|v| v[0]))
+    }
+}
+
+/// What the last layer's outputs mean.
+fn answer(graph: &Graph, outputs: impl Iterator<Item = f64>) -> Vec<f64> {
+    match &graph.answers {
+        None => outputs.collect(),
+        Some(Affine { scale, offset }) => {
+            outputs.zip(scale.iter().zip(offset)).map(|(v, (s, o))| s * v + o).collect()
+        }
+    }
+}
+
 /// Up to [`LANES`] sequences on their way through the network.
 struct Group<'a> {
     graph: &'a Graph,
@@ -143,6 +185,7 @@ struct Group<'a> {
 }
 
 /// A layer and what it remembers; `z` and `inner` are scratch.
+#[derive(Clone)]
 struct LayerRun<'a> {
     layer: &'a Layer,
     /// `[units]`.
@@ -203,14 +246,8 @@ impl<'a> Group<'a> {
             }
             for (lane, response) in responses.iter_mut().enumerate() {
                 let outputs = &rows.values[..rows.counts[lane] * rows.width];
-                for (k, value) in outputs.iter().enumerate() {
-                    let value = value[lane];
-                    response.outputs.push(match &self.graph.answers {
-                        None => value,
-                        Some(Affine { scale, offset }) => {
-                            scale[k % rows.width] * value + offset[k % rows.width]
-                        }
-                    });
+                for row in outputs.chunks_exact(rows.width) {
+                    response.outputs.extend(answer(self.graph, row.iter().map(|v| v[lane])));
                 }
             }
         }

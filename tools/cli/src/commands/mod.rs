@@ -7,6 +7,7 @@ mod classify;
 mod device;
 mod eval;
 mod features;
+mod forecast;
 mod generate;
 mod inspect;
 mod keygen;
@@ -26,6 +27,7 @@ pub(crate) enum Command {
     Run(run::Args),
     Listen(listen::Args),
     Eval(eval::Args),
+    Forecast(forecast::Args),
     Device(device::Args),
     Bench(bench::Args),
     Keygen(keygen::Args),
@@ -45,6 +47,7 @@ impl Command {
             Self::Run(args) => run::run(args),
             Self::Listen(args) => listen::run(args),
             Self::Eval(args) => eval::run(args),
+            Self::Forecast(args) => forecast::run(args),
             Self::Device(args) => device::run(args),
             Self::Bench(args) => bench::run(args),
             Self::Keygen(args) => keygen::run(args),

@@ -10,6 +10,7 @@ use gatelet_cli::audio;
 use gatelet_cli::budget::{Found, search};
 use gatelet_cli::calibrate::{Statistics, calibrate};
 use gatelet_cli::data::{Dataset, Targets};
+use gatelet_cli::forecast::anomaly;
 use gatelet_cli::graph::{Graph, Op};
 use gatelet_cli::host::Blob;
 use gatelet_cli::pack::{Notes, pack};
@@ -68,6 +69,12 @@ pub(crate) struct Args {
     /// RAM [without it, the steps of the longest calibration sequence]
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
+    /// Of a forecaster: store when its residual is an anomaly, and how large calibration finds it
+    /// usually. Settings are any of threshold (usual residuals; 8), raise and clear (anomalies and
+    /// other samples in a row until the alarm goes on and off; 1 and 3), rate (the usual residual
+    /// follows over 2^rate samples; 6) and warmup (samples until the first score; 24)
+    #[arg(long, value_name = "NAME=NUMBER,...", num_args = 0..=1, default_missing_value = "")]
+    anomaly: Option<String>,
     /// Names of the outputs, one a line
     #[arg(long)]
     labels: Option<PathBuf>,
@@ -149,6 +156,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let blob = Blob::new(&pack(&quantized, packing, &notes)?);
     let self_test = self_test::section(&blob.model()?, &calibration.x);
     notes.extras.insert(extra::SELF_TEST, self_test);
+    if let Some(settings) = &args.anomaly {
+        let settings = anomaly::parse(settings).context("--anomaly cannot be used")?;
+        let section = anomaly::section(blob.model()?, &calibration.x, settings)?;
+        notes.extras.insert(extra::ANOMALY, section);
+    }
     let blob = Blob::new(&pack(&quantized, packing, &notes)?);
     // The engine's own reader has the last word before anything is written.
     let model = blob.model()?;
