@@ -123,11 +123,13 @@ impl<'v> Vectors<'v> {
     /// Lengths are multiples of four.
     #[inline(always)]
     pub fn new(tiles: Tiles, x: &'v [i16], h: &'v [i16]) -> Self {
-        let block_bytes = tiles.bytes(x.len()) + tiles.bytes(h.len());
+        let block_bytes = || tiles.bytes(x.len()) + tiles.bytes(h.len());
         #[cfg(any(kernel = "armv6m", kernel = "armv7m", kernel = "dsp", kernel = "helium"))]
         if let Some(plan) = selected::Plan::new(tiles, x, h) {
-            return Self { block_bytes, plan: Plan::Prepared(plan) };
+            return Self { block_bytes: block_bytes(), plan: Plan::Prepared(plan) };
         }
+        // Without the portable kernel there are no other weights: the reader refused them.
+        let block_bytes = if cfg!(portable) { block_bytes() } else { 0 };
         Self { block_bytes, plan: Plan::Plain(tiles, x, h) }
     }
 
