@@ -1,16 +1,29 @@
-//! The firmware's logic that knows no board: what a board gives it are traits of `embedded-io`.
+//! The firmware's logic that knows no board: what a board gives it are traits of `embedded-hal` and
+//! `embedded-io`.
 #![no_std]
 
 #[cfg(test)]
 extern crate alloc;
 
+mod halve;
 #[cfg(feature = "audio")]
 mod hear;
 mod kernels;
+mod light;
+mod motion;
 mod serve;
+mod sound;
+#[cfg(feature = "audio")]
+mod spotter;
 pub mod text;
 
+pub use halve::Halver;
 #[cfg(feature = "audio")]
 pub use hear::hear;
 pub use kernels::compare_kernels;
+pub use light::Light;
+pub use motion::{Motion, MotionError, RATE};
 pub use serve::{Cost, Error, Meter, Network, serve};
+pub use sound::{Playback, Recorder, Sound};
+#[cfg(feature = "audio")]
+pub use spotter::{Spotter, SpotterError, window};
