@@ -8,7 +8,8 @@
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use gatelet::Model;
 use toml_edit::{Array, DocumentMut};
 
 use crate::atomic;
@@ -21,9 +22,11 @@ const FILES: [&str; 5] = [".cargo/config.toml", "Cargo.lock", "Cargo.toml", "bui
 /// Writes a project for `board` around `blob` to `folder`: whole, or not at all.
 ///
 /// # Errors
-/// If there is something in `folder`, or it cannot be written; the message says why.
+/// If the board's program is for other models, there is something in `folder`, or it cannot be
+/// written; the message says why.
 pub fn create(folder: &Path, board: &Board, blob: &Blob) -> Result<()> {
     let model = blob.model()?;
+    expect_fit(board, &model)?;
     atomic::write_folder(folder, |project| {
         let files = FILES.map(PathBuf::from).into_iter();
         for file in files.chain(sources(board.folder())?) {
@@ -43,9 +46,33 @@ pub fn create(folder: &Path, board: &Board, blob: &Blob) -> Result<()> {
         })?;
         fs::write(project.join("model.gate"), blob.bytes())?;
         fs::write(project.join(".gitignore"), "/target\n")?;
-        let samples = device::random(4, 20 * model.inputs());
-        Ok(fs::write(project.join("samples.bin"), device::encode(&samples, model.inputs()))?)
+        if board.is_emulated() {
+            let samples = device::random(4, 20 * model.inputs());
+            let samples = device::encode(&samples, model.inputs());
+            fs::write(project.join("samples.bin"), samples)?;
+        }
+        Ok(())
     })
+}
+
+/// What a board senses is what its model takes.
+fn expect_fit(board: &Board, model: &Model<'_>) -> Result<()> {
+    match board.name {
+        "nrf52840-dk" | "pico2" => ensure!(
+            model.audio().is_some() && model.trigger().is_some(),
+            "{} has a microphone: quantize a model of sound with --audio and --trigger",
+            board.name
+        ),
+        "nucleo-f411re" | "esp32-c3" => ensure!(
+            model.inputs() == 6 && model.steps() == 0,
+            "{} has an accelerometer and a gyroscope: it needs a model of 6 inputs that runs forwards, \
+             this one has {}",
+            board.name,
+            model.inputs()
+        ),
+        _ => {}
+    }
+    Ok(())
 }
 
 /// The files of `src`, relative to `folder`.

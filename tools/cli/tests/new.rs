@@ -6,12 +6,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use gatelet::Stream;
-use gatelet_cli::device::{BOARDS, random};
+use gatelet_cli::device::{BOARDS, REAL_BOARDS, random};
 use gatelet_cli::host::Blob;
 use tempfile::TempDir;
 
+fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(name)
+}
+
 fn blob() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/blobs/digits_lstm_int8_dsp.gate")
+    data("blobs/digits_lstm_int8_dsp.gate")
 }
 
 fn new(folder: &Path, board: &str, model: &Path) -> Output {
@@ -66,6 +70,23 @@ fn a_project_for_every_board_in_qemu_builds_and_says_what_the_host_says() {
         assert_eq!(answer.len(), expected.len(), "{board}");
         let agree = |(found, expected): (&u8, &Option<u8>)| expected.is_none_or(|e| e == *found);
         assert!(answer.iter().zip(&expected).all(agree), "{board} differs from the host");
+    }
+}
+
+#[test]
+fn a_project_for_every_board_on_a_desk_builds() {
+    let folder = TempDir::new().unwrap();
+    for board in REAL_BOARDS {
+        let (sound, motion) = (data("spot/spot.gate"), data("blobs/hapt_rnn_int16.gate"));
+        let (fit, other) = match board {
+            "nrf52840-dk" | "pico2" => (sound, motion),
+            _ => (motion, sound),
+        };
+        let project = folder.path().join(board);
+        let output = new(&project, board, &other);
+        assert!(!output.status.success() && !project.exists(), "{board} took {}", other.display());
+        successful(new(&project, board, &fit));
+        successful(cargo(&project, &["build", "--release", "--locked"], Stdio::null()));
     }
 }
 

@@ -20,6 +20,9 @@ const USAGE: &str = "usage: cargo xtask demo | test | setup
 const BOARDS: [&str; 7] =
     ["cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55", "riscv32"];
 
+/// The boards on a desk.
+const REAL_BOARDS: [&str; 4] = ["nrf52840-dk", "pico2", "nucleo-f411re", "esp32-c3"];
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     match run(&arguments.iter().map(String::as_str).collect::<Vec<_>>()) {

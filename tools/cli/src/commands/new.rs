@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use gatelet_cli::device::{BOARDS, Board, repository};
+use clap::builder::PossibleValuesParser;
+use gatelet_cli::device::{BOARDS, Board, REAL_BOARDS, repository};
 use gatelet_cli::host::Blob;
 use gatelet_cli::project;
 
@@ -18,7 +19,7 @@ pub(crate) struct Args {
     /// The project's folder: new, or empty
     folder: PathBuf,
     /// The board to run on
-    #[arg(long, value_parser = BOARDS)]
+    #[arg(long, value_parser = PossibleValuesParser::new(BOARDS.into_iter().chain(REAL_BOARDS)))]
     board: String,
     /// The blob to run
     #[arg(long)]
@@ -30,7 +31,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let board = Board::named(&args.board)?;
     project::create(&args.folder, &board, &blob)?;
     println!("{} runs {} on {}:", args.folder.display(), args.model.display(), board.name);
-    println!("  cd {}\n  cargo run --release < samples.bin > answers.bin", args.folder.display());
+    let streams = if board.is_emulated() { " < samples.bin > answers.bin" } else { "" };
+    println!("  cd {}\n  cargo run --release{streams}", args.folder.display());
     println!("It depends by path on the engine in {}.", repository().display());
     Ok(())
 }

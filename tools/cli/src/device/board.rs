@@ -16,14 +16,17 @@ use crate::target::packing;
 
 use super::elf::Elf;
 
-/// Every board. Its crate is the folder of that name in the repository's `boards`.
+/// The boards in QEMU. A board's crate is the folder of its name in the repository's `boards`.
 pub const BOARDS: [&str; 7] =
     ["cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55", "riscv32"];
+
+/// The boards on a desk, with sensors.
+pub const REAL_BOARDS: [&str; 4] = ["nrf52840-dk", "pico2", "nucleo-f411re", "esp32-c3"];
 
 /// Longest that a firmware may run.
 const PATIENCE: Duration = Duration::from_secs(900);
 
-/// A board that QEMU emulates.
+/// A board.
 #[derive(Clone, Debug)]
 pub struct Board {
     /// As on the command line.
@@ -31,7 +34,8 @@ pub struct Board {
     folder: PathBuf,
     /// Rust's name of the target.
     target: String,
-    /// QEMU's program and arguments; the firmware's file comes last.
+    /// The program that runs a firmware, QEMU or a debug probe's, and its arguments; the firmware's
+    /// file comes last.
     runner: Vec<String>,
 }
 
@@ -48,8 +52,9 @@ impl Board {
     /// # Errors
     /// If there is none, or its crate is not there.
     pub fn named(name: &str) -> Result<Self> {
-        let Some(name) = BOARDS.into_iter().find(|board| *board == name) else {
-            bail!("there is no board `{name}`; choose one of {}", BOARDS.join(", "));
+        let boards = [&BOARDS[..], &REAL_BOARDS].concat();
+        let Some(name) = boards.iter().copied().find(|board| *board == name) else {
+            bail!("there is no board `{name}`; choose one of {}", boards.join(", "));
         };
         let folder = repository().join("boards").join(name);
         let Ok(config) = fs::read_to_string(folder.join(".cargo/config.toml")) else {
@@ -77,9 +82,15 @@ impl Board {
         &self.folder
     }
 
+    /// True if it runs in QEMU.
+    pub fn is_emulated(&self) -> bool {
+        BOARDS.contains(&self.name)
+    }
+
     /// What tells a user how to run it.
     pub(crate) fn readme(&self) -> PathBuf {
-        repository().join("boards/qemu/README.md")
+        let folder = if self.is_emulated() { "qemu" } else { self.name };
+        repository().join("boards").join(folder).join("README.md")
     }
 
     /// Rust's name of its target.

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use gatelet::{Model, Stream};
 use serde::Serialize;
 
-pub use board::{BOARDS, Board, repository};
+pub use board::{BOARDS, Board, REAL_BOARDS, repository};
 pub use listen::{Heard, listen};
 
 /// What a run on a board showed.
