@@ -42,10 +42,11 @@
 //! - **The same work for every input**: no branch in a step depends on data.
 //!
 //! # Features
-//! - `rnn`, `lstm`, `gru`, `variants`, `embedding`, `bidirectional`, `int16`, `int4`, `packings` (all
-//!   on by default): the layers, LSTMs and GRUs with hard sigmoids, peepholes or a projection, layers
-//!   that run backwards, the weights other than int8, and blobs packed for another core. Left out,
-//!   they take no flash, and a blob that needs one is refused by name.
+//! - `rnn`, `lstm`, `gru`, `variants`, `layer-norm`, `fast`, `embedding`, `bidirectional`, `int16`,
+//!   `int4`, `packings` (all on by default): the layers, LSTMs and GRUs with hard sigmoids, peepholes or
+//!   a projection, FastRNN and FastGRNN, layers that run backwards, the weights other than int8, and
+//!   blobs packed for another core. Left out, they take no flash, and a blob that needs one is refused
+//!   by name.
 //! - `audio` (on by default): from microphone samples to features and, with it, `trigger`: from
 //!   outputs to keyword events.
 //! - `forecast` (on by default): [`decode::Forecaster`] and [`decode::Detector`].

@@ -6,7 +6,7 @@ mod common;
 use std::ops::Range;
 use std::path::Path;
 
-use common::{Random, USUAL, cells, classifier, data};
+use common::{Random, USUAL, cells, classifier, data, layer_norm};
 use gatelet::{Packing, WeightType};
 use gatelet_cli::data::Dataset;
 use gatelet_cli::device::{Board, random, run};
@@ -34,12 +34,15 @@ fn check(board: &str, name: &str, blob: &Blob, samples: &[Vec<i16>]) {
 
 /// These of all cells on top of each other, at sizes that leave every remainder.
 fn tower(cells_from: Range<usize>) -> Graph {
-    let mut random = Random(3);
-    let sizes = [5, 7, 33, 16, 6, 9];
-    let layers = cells_from
-        .enumerate()
-        .map(|(k, cell)| cells(sizes[k % 5], sizes[k % 5 + 1], &mut random).swap_remove(cell));
-    let layers = layers.collect();
+    const SIZES: [usize; 6] = [7, 33, 16, 6, 9, 5];
+    let (mut random, mut layers, mut inputs) = (Random(3), Vec::new(), 5);
+    for (cell, units) in cells_from.zip(SIZES.into_iter().cycle()) {
+        layers.push(cells(inputs, units, &mut random).swap_remove(cell));
+        if cell == USUAL {
+            layers.push(layer_norm(units, &mut random));
+        }
+        inputs = units;
+    }
     classifier(layers, 3, Output::EveryStep, &mut random)
 }
 

@@ -7,8 +7,8 @@ use gatelet::{Packing, Stream, WeightType};
 use gatelet_cli::calibrate::calibrate;
 use gatelet_cli::data::Sequences;
 use gatelet_cli::graph::{
-    Activation, Dense, Gates, Graph, GraphBuilder, Gru, Lstm, Matrix, Op, Output, Reset, Rnn,
-    RnnActivation,
+    Activation, Dense, Fast, Gates, Graph, GraphBuilder, Gru, LayerNorm, Lstm, Matrix, Op, Output,
+    Reset, Rnn, RnnActivation, Update,
 };
 use gatelet_cli::host;
 use gatelet_cli::npz::Npz;
@@ -79,6 +79,15 @@ impl Golden {
             let weights = transposed(&self.matrix("kernel"));
             return Op::Dense(Dense { weights, bias: self.vector("bias"), activation });
         }
+        if has("norm") {
+            let gamma = self.vector("gamma");
+            let gamma = Matrix::new(gamma.len(), 1, gamma);
+            let epsilon = self.vector("epsilon")[0];
+            return Op::LayerNorm(LayerNorm { gamma, beta: self.vector("beta"), epsilon });
+        }
+        if has("edgeml") {
+            return self.fast();
+        }
         let (input, recurrent, bias, recurrent_bias) = if has("keras") {
             let input = transposed(&self.matrix("kernel"));
             let recurrent = transposed(&self.matrix("recurrent_kernel"));
@@ -125,9 +134,26 @@ impl Golden {
         op
     }
 
+    fn fast(&mut self) -> Op {
+        let has = |part: &str| self.name.contains(part);
+        let (is_low_rank, is_gated) = (has("low_rank"), has("fastgrnn"));
+        let mut bounded = |name| 1.0 / (1.0 + (-self.vector(name)[0]).exp());
+        let (bias, update) = if is_gated {
+            let (zeta, nu) = (bounded("zeta"), bounded("nu"));
+            let candidate_bias = self.vector("bias_update");
+            (self.vector("bias_gate"), Update::Gated { candidate_bias, zeta, nu })
+        } else {
+            let (alpha, beta) = (bounded("alpha"), bounded("beta"));
+            (self.vector("bias_update"), Update::Residual { alpha, beta })
+        };
+        let recurrent = self.matrix(if is_low_rank { "U2" } else { "U" });
+        let factor = is_low_rank.then(|| self.matrix("U1"));
+        Op::Fast(Fast { input: self.matrix("W"), recurrent, factor, bias, update })
+    }
+
     fn graph(&mut self) -> Graph {
         let op = self.op();
-        let mut builder = GraphBuilder::new(op.input_matrix().cols());
+        let mut builder = GraphBuilder::new(self.x().features());
         builder.layer(self.name.clone(), op).unwrap();
         builder.finish(Output::EveryStep).unwrap()
     }
@@ -173,7 +199,10 @@ fn tolerance(weights: WeightType) -> f64 {
 fn every_layer_follows_the_frameworks() {
     for mut golden in Golden::all() {
         let (graph, x) = (golden.graph(), golden.x());
-        let exact = golden.vector(if golden.name.contains("dense") { "y" } else { "h" });
+        let exact = golden.vector(match &graph.layers[0].op {
+            Op::Dense(_) | Op::LayerNorm(_) => "y",
+            _ => "h",
+        });
         let range = exact.iter().fold(1.0, |a: f64, v| a.max(v.abs()));
         let ranges = calibrate(&graph, &x, &ProgressBar::hidden());
         for weights in [WeightType::Int16, WeightType::Int8, WeightType::Int4] {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Random, USUAL, cells, classifier, golden_blobs, sealed};
+use common::{Random, USUAL, cells, classifier, golden_blobs, layer_norm, sealed};
 use gatelet::blob::format::{self, extra, header, layer};
 use gatelet::{Error, Model, Packing, WeightType};
 use gatelet_cli::graph::Output;
@@ -28,7 +28,8 @@ fn sample() -> Vec<u8> {
 fn less_usual_blobs() -> Vec<(String, Vec<u8>)> {
     let mut random = Random(6);
     let x = random.sequences(2, 8, 5);
-    let cells = cells(5, 3, &mut random).into_iter().enumerate().skip(USUAL);
+    let norm = layer_norm(5, &mut random);
+    let cells = cells(5, 3, &mut random).into_iter().chain([norm]).enumerate().skip(USUAL);
     let blob = |(k, op)| {
         let graph = classifier(vec![op], 2, Output::Last, &mut random);
         let blob = common::blob(&graph, &x, WeightType::Int8, Packing::Plain);
@@ -53,6 +54,28 @@ fn impossible_numbers_of_cells_are_refused() {
     for cells in [0u16, 0x8001, 0xffff, 4096] {
         let found = refusal(&forged(&blob, at, &cells.to_le_bytes()));
         assert_eq!(found, Some(Error::Layer { layer: 0, field: "rows" }), "{cells} cells");
+    }
+}
+
+#[test]
+fn impossible_factors_are_refused() {
+    let factors = format::parameter::FACTORS;
+    for (kind, bad) in [
+        // No epsilon, one that leaves no room for the variance.
+        (6, [0, 0]),
+        (6, [0, 1 << 31]),
+        // Factors above 1.
+        (7, [(1 << 29) + 1, 0]),
+        (7, [0, u32::MAX]),
+        (8, [u32::MAX, 0]),
+        (8, [0, 1 << 31]),
+    ] {
+        let blobs = less_usual_blobs().into_iter().map(|(_, blob)| blob);
+        let blob = blobs.into_iter().find(|blob| blob[header::BYTES] == kind);
+        let blob = blob.expect("a layer of this kind");
+        let bytes = bad.map(u32::to_le_bytes).concat();
+        let found = refusal(&forged(&blob, rows_of_first(&blob) + factors, &bytes));
+        assert_eq!(found, Some(Error::Layer { layer: 0, field: "rows" }), "kind {kind}: {bad:x?}");
     }
 }
 

@@ -24,6 +24,9 @@ pub const CRC_BYTES: usize = 4;
 /// Most inputs, units or outputs that a layer can have.
 pub const MAX_WIDTH: u32 = 1 << 15;
 
+/// Most features that a layer normalization can have: their sums fit 32 and 64 bits.
+pub const MAX_NORMALIZED: u32 = 1 << 14;
+
 /// Offsets in the header.
 pub mod header {
     #![allow(missing_docs)]
@@ -149,7 +152,9 @@ pub mod vocabulary {
 
 /// Offsets in the parameters of a layer.
 pub mod parameter {
-    /// `u16`: cells of an LSTM with a projection.
+    /// Two `u32`: `α` with 29 and `β` with 31 fractional bits; `ζ` and `ν` with 29. One `u64`: `ε`.
+    pub const FACTORS: usize = 0;
+    /// `u16`: cells of an LSTM with a projection, rank of a FastRNN or FastGRNN.
     pub const SIZE: usize = 8;
 }
 

@@ -168,8 +168,13 @@ impl<'a> Blob<'a> {
         if !is_scale(layer.scale) {
             refuse!("scale");
         }
-        if layer.cells() == 0 || layer.cells() > format::MAX_WIDTH as usize {
+        if !parameters_are_possible(&layer) {
             refuse!("rows");
+        }
+        if let LayerKind::LayerNorm = layer.kind
+            && layer.units != layer.inputs
+        {
+            refuse!("units");
         }
         let row_bytes = layer.record_count() * format::ROW_BYTES;
         if self.section(self.u32(at + layer::ROWS) as usize, row_bytes).is_none() {
@@ -178,8 +183,8 @@ impl<'a> Blob<'a> {
         let (rows, mut row) = (layer.rows(), 0);
         while row < rows.len() {
             let [.., _, x, _, h] = rows[row];
-            if x > 0x7f || h > 0x7f {
-                // Multipliers are not negative.
+            if (x > 0x7f || h > 0x7f) && !matches!(layer.kind, LayerKind::LayerNorm) {
+                // Multipliers of products are not negative.
                 refuse!("rows");
             }
             row += 1;
@@ -556,6 +561,9 @@ const fn kind(kind: u8, variant: u8) -> Option<LayerKind> {
             reset_after: variant & variant::RESET_AFTER != 0,
         },
         (5, 0) => LayerKind::Embedding,
+        (6, 0) => LayerKind::LayerNorm,
+        (7, 0) => LayerKind::FastRnn,
+        (8, 0) => LayerKind::FastGrnn,
         _ => return None,
     })
 }
@@ -583,7 +591,37 @@ impl LayerKind {
                 (4, variant)
             }
             Self::Embedding => (5, 0),
+            Self::LayerNorm => (6, 0),
+            Self::FastRnn => (7, 0),
+            Self::FastGrnn => (8, 0),
         }
+    }
+}
+
+/// Whether the parameters of a layer, if its kind has any, are such that it can be stepped.
+const fn parameters_are_possible(layer: &Layer<'_>) -> bool {
+    let [factors, _] = layer.parameters();
+    let both = u64::from_le_bytes(factors);
+    let (first, second) = (both as u32, (both >> 32) as u32);
+    match layer.kind {
+        LayerKind::Lstm { projection: true, .. } => {
+            0 < layer.cells() && layer.cells() <= format::MAX_WIDTH as usize
+        }
+        LayerKind::LayerNorm => {
+            0 < both && both <= 1 << 62 && layer.units <= format::MAX_NORMALIZED as usize
+        }
+        // Factors of at most 1.
+        LayerKind::FastRnn => {
+            first <= 1 << 29
+                && second <= 1 << 31
+                && layer.inner_size() <= format::MAX_WIDTH as usize
+        }
+        LayerKind::FastGrnn => {
+            first <= 1 << 29
+                && second <= 1 << 29
+                && layer.inner_size() <= format::MAX_WIDTH as usize
+        }
+        _ => true,
     }
 }
 
@@ -596,11 +634,13 @@ const fn missing_feature(layer: &Layer<'_>) -> Option<&'static str> {
         (LayerKind::Lstm { .. }, _) if !cfg!(feature = "lstm") => Some("lstm"),
         (LayerKind::Gru { .. }, _) if !cfg!(feature = "gru") => Some("gru"),
         (LayerKind::Embedding, _) if !cfg!(feature = "embedding") => Some("embedding"),
+        (LayerKind::LayerNorm, _) if !cfg!(feature = "layer-norm") => Some("layer-norm"),
+        (LayerKind::FastRnn | LayerKind::FastGrnn, _) if !cfg!(feature = "fast") => Some("fast"),
         (kind, _) if kind.is_variant() && !cfg!(feature = "variants") => Some("variants"),
         (_, Tiles::Int16) if !cfg!(feature = "int16") => Some("int16"),
         (_, Tiles::Int4) if !cfg!(feature = "int4") => Some("int4"),
-        // Its rows lie the same in every packing.
-        (LayerKind::Embedding, _) => None,
+        // What they have lies the same in every packing.
+        (LayerKind::Embedding | LayerKind::LayerNorm, _) => None,
         (_, Tiles::Int8Plain) if !cfg!(packing = "plain") => Some("packings"),
         (_, Tiles::Int8Dsp) if !cfg!(packing = "dsp") => Some("packings"),
         (_, Tiles::Int8Columns) if !cfg!(packing = "columns") => Some("packings"),
@@ -608,7 +648,7 @@ const fn missing_feature(layer: &Layer<'_>) -> Option<&'static str> {
         // The DSP kernel's sums hold no more.
         (_, Tiles::Int8Dsp)
             if !cfg!(portable)
-                && (layer.inputs > 508 || layer.units > 512 || layer.cells() > 512) =>
+                && (layer.inputs > 508 || layer.units > 512 || layer.inner_width() > 508) =>
         {
             Some("packings")
         }

@@ -4,8 +4,12 @@
 mod dense;
 #[cfg(feature = "embedding")]
 mod embedding;
+#[cfg(feature = "fast")]
+mod fast;
 #[cfg(feature = "gru")]
 mod gru;
+#[cfg(feature = "layer-norm")]
+mod layer_norm;
 #[cfg(feature = "lstm")]
 mod lstm;
 #[cfg(all(feature = "lstm", feature = "variants"))]
@@ -108,6 +112,13 @@ pub enum LayerKind {
     },
     /// `y = table[token]`: the only layer whose input is an id. First of a model.
     Embedding,
+    /// `y = γ·(x − mean)/√(variance + ε) + β` over the features of a step (Ba et al. 2016).
+    LayerNorm,
+    /// `h' = β·h + α·tanh(W x + U h + b)`, `U` of full or low rank (Kusupati et al. 2018).
+    FastRnn,
+    /// `h' = z·h + (ζ·(1 − z) + ν)·n`, one gate that shares `W x + U h` with the candidate
+    /// (Kusupati et al. 2018).
+    FastGrnn,
 }
 
 impl LayerKind {
@@ -128,7 +139,10 @@ impl LayerKind {
     /// Records at the start of the layer's `rows` that hold its parameters.
     const fn parameters(self) -> usize {
         match self {
-            Self::Lstm { projection: true, .. } => 2,
+            Self::Lstm { projection: true, .. }
+            | Self::LayerNorm
+            | Self::FastRnn
+            | Self::FastGrnn => 2,
             _ => 0,
         }
     }
@@ -214,6 +228,14 @@ impl<'a> Layer<'a> {
         }
     }
 
+    /// Rank of the recurrent matrix of a FastRNN or FastGRNN; 0 if it is full, and for other kinds.
+    pub const fn rank(&self) -> usize {
+        match self.kind {
+            LayerKind::FastRnn | LayerKind::FastGrnn if cfg!(feature = "fast") => self.inner_size(),
+            _ => 0,
+        }
+    }
+
     /// Row records: bias and multipliers, as the blob holds them; none of an embedding.
     pub const fn rows(&self) -> &'a [Row] {
         let rows = self.records_from(self.kind.parameters());
@@ -241,11 +263,11 @@ impl<'a> Layer<'a> {
 
     /// True if the layer carries a state from step to step.
     pub const fn is_recurrent(&self) -> bool {
-        !matches!(self.kind, LayerKind::Dense(_) | LayerKind::Embedding)
+        !matches!(self.kind, LayerKind::Dense(_) | LayerKind::Embedding | LayerKind::LayerNorm)
     }
 
     /// The layer's parameters: 16 bytes that only some kinds have.
-    const fn parameters(&self) -> [Row; 2] {
+    pub(crate) const fn parameters(&self) -> [Row; 2] {
         match self.rows.first_chunk() {
             Some(parameters) => *parameters,
             None => [[0; 8]; 2],
@@ -260,10 +282,21 @@ impl<'a> Layer<'a> {
         }
     }
 
-    /// The parameter that is a size: cells of an LSTM with a projection.
-    const fn inner_size(&self) -> usize {
+    /// The parameter that is a size: cells of an LSTM with a projection, rank of the recurrent matrix
+    /// of a FastRNN or FastGRNN (0: full).
+    pub(crate) const fn inner_size(&self) -> usize {
         let [_, [low, high, ..]] = self.parameters();
         u16::from_le_bytes([low, high]) as usize
+    }
+
+    /// Elements of the vector that the layer's inner product takes, if it has one: hidden states that a
+    /// projection or a recurrent factor is multiplied with.
+    pub(crate) const fn inner_width(&self) -> usize {
+        match self.kind {
+            LayerKind::Lstm { projection: true, .. } => self.cells(),
+            _ if self.rank() > 0 => self.units,
+            _ => 0,
+        }
     }
 
     /// Records of the `rows` section: parameters, rows, and what the kind has behind them.
@@ -272,18 +305,21 @@ impl<'a> Layer<'a> {
             LayerKind::Lstm { peepholes: true, .. } => {
                 padded(self.cells()) / BLOCK * PEEPHOLE_RECORDS
             }
+            // An i32 a unit.
+            LayerKind::FastGrnn => padded(self.units) / 2,
             _ => 0,
         };
         self.kind.parameters() + self.row_count() + behind
     }
 
     /// Rows of the layer: its cells rounded up to whole blocks, times its gates, and the rows of a
-    /// projection.
+    /// projection or a recurrent factor.
     pub(crate) const fn row_count(&self) -> usize {
         let cells = padded(self.cells());
         match self.kind {
             LayerKind::Embedding => 0,
-            LayerKind::Dense(_) | LayerKind::Rnn(_) => cells,
+            LayerKind::Dense(_) | LayerKind::Rnn(_) | LayerKind::LayerNorm => cells,
+            LayerKind::FastRnn | LayerKind::FastGrnn => cells + padded(self.rank()),
             LayerKind::Gru { reset_after: false, .. } => 3 * cells,
             LayerKind::Lstm { projection: true, .. } => 4 * cells + padded(self.units),
             // With `reset_after` the candidate has two rows, one for each product.
@@ -297,7 +333,12 @@ impl<'a> Layer<'a> {
         let (gates, recurrent) = match self.kind {
             LayerKind::Embedding => return self.inputs.checked_mul(self.token_bytes()),
             LayerKind::Dense(_) => (1, 0),
+            LayerKind::LayerNorm => return Some(0),
             LayerKind::Rnn(_) => (1, units),
+            LayerKind::FastRnn | LayerKind::FastGrnn => match self.rank() {
+                0 => (1, units),
+                rank => (1, padded(rank)),
+            },
             LayerKind::Gru { .. } => (3, units),
             LayerKind::Lstm { .. } => (4, units),
         };
@@ -307,6 +348,9 @@ impl<'a> Layer<'a> {
         match (self.kind, bytes) {
             (LayerKind::Lstm { projection: true, .. }, Some(bytes)) => {
                 bytes.checked_add(units / BLOCK * self.tiles.bytes(cells))
+            }
+            (LayerKind::FastRnn | LayerKind::FastGrnn, Some(bytes)) => {
+                bytes.checked_add(padded(self.rank()) / BLOCK * self.tiles.bytes(units))
             }
             (_, bytes) => bytes,
         }
@@ -326,7 +370,11 @@ impl<'a> Layer<'a> {
         let units = padded(self.units);
         match self.kind {
             LayerKind::Dense(_) | LayerKind::Rnn(_) | LayerKind::Embedding => units / 2,
-            LayerKind::Lstm { .. } | LayerKind::Gru { .. } => padded(self.cells()) + units / 2,
+            LayerKind::LayerNorm => units / 2,
+            LayerKind::Lstm { .. }
+            | LayerKind::Gru { .. }
+            | LayerKind::FastRnn
+            | LayerKind::FastGrnn => padded(self.cells()) + units / 2,
         }
     }
 
@@ -335,7 +383,8 @@ impl<'a> Layer<'a> {
         let units = padded(self.units);
         match self.kind {
             LayerKind::Dense(Activation::Softmax) => units,
-            LayerKind::Dense(_) | LayerKind::Embedding => 0,
+            LayerKind::Dense(_) | LayerKind::Embedding | LayerKind::LayerNorm => 0,
+            LayerKind::FastRnn | LayerKind::FastGrnn => padded(self.rank()) / 2,
             LayerKind::Gru { reset_after: false, .. } => units,
             LayerKind::Lstm { .. } => padded(self.cells()) / 2,
             LayerKind::Rnn(_) | LayerKind::Gru { .. } => units / 2,
@@ -363,6 +412,12 @@ impl<'a> Layer<'a> {
             LayerKind::Gru { hard_sigmoid: true, reset_after } => {
                 gru::step::<true>(self, reset_after, input, state, scratch);
             }
+            #[cfg(feature = "layer-norm")]
+            LayerKind::LayerNorm => layer_norm::step(self, input, state),
+            #[cfg(feature = "fast")]
+            LayerKind::FastRnn => fast::step_rnn(self, input, state, scratch),
+            #[cfg(feature = "fast")]
+            LayerKind::FastGrnn => fast::step_grnn(self, input, state, scratch),
             #[cfg(feature = "embedding")]
             LayerKind::Embedding => embedding::step(self, input, state),
             // The reader refused layers whose feature is off.
@@ -371,6 +426,8 @@ impl<'a> Layer<'a> {
                 feature = "lstm",
                 feature = "gru",
                 feature = "variants",
+                feature = "layer-norm",
+                feature = "fast",
                 feature = "embedding"
             )))]
             _ => {}
@@ -395,14 +452,21 @@ impl<'a> Layer<'a> {
     }
 
     /// The blocks of a kind that may have parameters before them.
-    #[cfg(all(feature = "lstm", feature = "variants"))]
+    #[cfg(any(all(feature = "lstm", feature = "variants"), feature = "fast"))]
     fn blocks_behind_parameters(&self) -> Blocks<'a> {
         let rows = self.records_from(self.kind.parameters());
         Blocks::new(rows.as_chunks().0, self.weights)
     }
 
+    /// The two factors of a FastRNN or FastGRNN.
+    #[cfg(feature = "fast")]
+    fn factors(&self) -> (i32, u32) {
+        let [[a, b, c, d, e, f, g, h], _] = self.parameters();
+        (i32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]))
+    }
+
     /// The records behind the rows.
-    #[cfg(all(feature = "lstm", feature = "variants"))]
+    #[cfg(any(all(feature = "lstm", feature = "variants"), feature = "fast"))]
     fn behind_rows(&self) -> &'a [Row] {
         self.records_from(self.kind.parameters() + self.row_count())
     }

@@ -7,8 +7,8 @@ use gatelet::{Packing, WeightType};
 use gatelet_cli::calibrate::calibrate;
 use gatelet_cli::data::Sequences;
 use gatelet_cli::graph::{
-    Activation, Dense, Gates, Graph, GraphBuilder, Gru, Lstm, Matrix, Op, Output, Reset, Rnn,
-    RnnActivation,
+    Activation, Dense, Fast, Gates, Graph, GraphBuilder, Gru, LayerNorm, Lstm, Matrix, Op, Output,
+    Reset, Rnn, RnnActivation, Update,
 };
 use gatelet_cli::host::Blob;
 use gatelet_cli::pack::{Notes, pack};
@@ -112,7 +112,25 @@ pub(crate) fn cells(inputs: usize, units: usize, random: &mut Random) -> Vec<Op>
     );
     projected.peepholes = Some(random.vector(3 * cells));
     projected.projection = Some(random.matrix(units, cells));
-    usual.into_iter().chain(hard).chain([Op::Lstm(projected)]).collect()
+    let mut fast = |rank: Option<usize>, update| {
+        Op::Fast(Fast {
+            input: random.matrix(units, inputs),
+            recurrent: random.matrix(units, rank.unwrap_or(units)),
+            factor: rank.map(|rank| random.matrix(rank, units)),
+            bias: random.vector(units),
+            update,
+        })
+    };
+    let residual = fast(None, Update::Residual { alpha: 0.3, beta: 0.8 });
+    let gated = |candidate_bias| Update::Gated { candidate_bias, zeta: 0.7, nu: 0.02 };
+    let gated = fast(Some(3), gated(vec![0.25; units]));
+    usual.into_iter().chain(hard).chain([Op::Lstm(projected), residual, gated]).collect()
+}
+
+/// A layer normalization.
+pub(crate) fn layer_norm(units: usize, random: &mut Random) -> Op {
+    let gamma = Matrix::new(units, 1, random.vector(units));
+    Op::LayerNorm(LayerNorm { gamma, beta: random.vector(units), epsilon: 1e-3 })
 }
 
 /// How many of [`cells`] are the usual ones.
@@ -125,7 +143,11 @@ pub(crate) fn classifier(
     output: Output,
     random: &mut Random,
 ) -> Graph {
-    let mut builder = GraphBuilder::new(layers[0].input_matrix().cols());
+    let inputs = match &layers[0] {
+        Op::LayerNorm(norm) => norm.beta.len(),
+        op => op.input_matrix().cols(),
+    };
+    let mut builder = GraphBuilder::new(inputs);
     for (k, op) in layers.into_iter().enumerate() {
         builder.layer(format!("layer{k}"), op).unwrap();
     }

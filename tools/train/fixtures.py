@@ -18,7 +18,7 @@ import tf_keras
 from safetensors.numpy import save_file
 
 import reference
-from golden import half, sequences, torch_weights
+from golden import edgeml_weights, half, sequences, torch_weights
 
 INPUTS, CLASSES, N, STEPS = 3, 4, 4, 10
 PROJECTED = 2  # proj_size
@@ -264,6 +264,51 @@ def write_torch_both(out, rng):
     np.savez_compressed(out / "torch_gru_2layer_both.npz", x=x, **answers)
 
 
+def write_edgeml(out, rng):
+    """State dicts under EdgeML's names, W and U of low rank; of FastGRNN as its wrapper saves it, twice."""
+    for name in ("fastrnn", "fastgrnn"):
+        x = sequences(rng, N, STEPS, INPUTS)
+        weights = edgeml_weights(rng, name, INPUTS, 6, w_rank=2, u_rank=3)
+        fc = {"weight": rng.uniform(-1, 1, (CLASSES, 6)).astype(np.float32), "bias": np.zeros(CLASSES, np.float32)}
+        state = {f"rnn.cell.{key}": w for key, w in weights.items()} | {f"fc.{key}": w for key, w in fc.items()}
+        if name == "fastgrnn":
+            state |= {f"rnn.unrollRNN.RNNCell.{key}": w for key, w in weights.items()}
+        y = reference.linear(fc, reference.fast(weights, x.astype(np.float64)))
+        save_file(state, out / f"edgeml_{name}.safetensors", metadata={"format": "pt"})
+        np.savez_compressed(out / f"edgeml_{name}.npz", x=x, y=y[:, -1])
+
+
+def write_norms(out, rng):
+    """norm.keras, .h5: LayerNormalization on the input and behind an LSTM; torch_norm.safetensors: behind one."""
+    L = keras.layers
+    model = keras.Sequential(
+        [
+            L.InputLayer((None, INPUTS)),
+            L.LayerNormalization(name="of_input"),
+            L.LSTM(6, return_sequences=True, name="lstm"),
+            L.LayerNormalization(scale=False, epsilon=1e-5, name="of_lstm"),
+            L.GRU(5, name="gru"),
+            L.BatchNormalization(name="between"),
+            L.LayerNormalization(name="of_gru"),
+            L.Dense(CLASSES, activation="softmax", name="head"),
+        ]
+    )
+    model.set_weights([w + 0.2 * np.abs(rng.standard_normal(w.shape)).astype(np.float32) for w in model.get_weights()])
+    x = sequences(rng, N, STEPS, INPUTS)
+    model.save(out / "norm.keras")
+    model.save(out / "norm.h5")
+    np.savez_compressed(out / "norm.npz", x=x, y=model.predict(x, verbose=0))
+
+    weights = torch_weights(rng, 4, 6, INPUTS)
+    norm = {"weight": half(rng.standard_normal(6)), "bias": half(rng.standard_normal(6))}
+    fc = {"weight": half(rng.standard_normal((CLASSES, 6))), "bias": half(rng.standard_normal(CLASSES))}
+    state = {f"lstm.{key}": w for key, w in weights.items()}
+    state |= {f"norm.{key}": w for key, w in norm.items()} | {f"fc.{key}": w for key, w in fc.items()}
+    h = reference.layer_norm(norm, reference.lstm(weights, x.astype(np.float64))[0], 1e-3)
+    save_file(state, out / "torch_norm.safetensors", metadata={"format": "pt"})
+    np.savez_compressed(out / "torch_norm.npz", x=x, y=reference.softmax(reference.linear(fc, h))[:, -1])
+
+
 def main():
     root = Path(__file__).resolve().parents[2]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -280,6 +325,8 @@ def main():
     write_padded(args.out, rng)
     write_torch_both(args.out, rng)
     write_hard(args.out, np.random.default_rng(7))
+    write_edgeml(args.out, np.random.default_rng(9))
+    write_norms(args.out, np.random.default_rng(10))
 
 
 if __name__ == "__main__":

@@ -191,6 +191,48 @@ def lstm_variants(rng):
             yield f"torch_{name}_{inputs}x{hidden}", weights | {"x": x, "h": h, "c": c}
 
 
+def norms(rng):
+    """Layer normalization in Keras, float64."""
+    for units, epsilon in ((2, 1e-3), (3, 1e-5), (16, 1e-3), (33, 1e-6), (128, 1e-3)):
+        x = half(3 * sequences(rng, 2, 12, units) + rng.standard_normal(units))
+        gamma, beta = half(rng.standard_normal(units)), half(0.5 * rng.standard_normal(units))
+        layer = keras.layers.LayerNormalization(epsilon=epsilon, dtype="float64")
+        layer.build(x.shape)
+        layer.set_weights([gamma, beta])
+        y = np.asarray(layer(x.astype(np.float64)))
+        np.testing.assert_allclose(reference.layer_norm({"weight": gamma, "bias": beta}, x.astype(np.float64), epsilon), y, atol=1e-9)
+        yield f"keras_norm_{units}x{units}", {"x": x, "gamma": gamma, "beta": beta, "epsilon": np.float64(epsilon), "y": y}
+
+
+def edgeml_weights(rng, name, inputs, hidden, w_rank=None, u_rank=None):
+    """Under EdgeML's names, in the sizes that training leaves."""
+    weights = {}
+    for matrix, columns, rank in (("W", inputs, w_rank), ("U", hidden, u_rank)):
+        if rank is None:
+            weights[matrix] = glorot(rng, hidden, columns)
+        else:
+            weights |= {f"{matrix}1": glorot(rng, rank, columns), f"{matrix}2": glorot(rng, hidden, rank)}
+    weights["bias_update"] = 0.3 * rng.standard_normal((1, hidden))
+    if name == "fastgrnn":
+        weights["bias_gate"] = 0.3 * rng.standard_normal((1, hidden))
+        scalars = {"zeta": 1.0, "nu": -4.0}
+    else:
+        scalars = {"alpha": -1.0, "beta": 1.0}
+    weights |= {key: np.full((1, 1), value + 0.3 * rng.standard_normal()) for key, value in scalars.items()}
+    return {key: half(w) for key, w in weights.items()}
+
+
+def fast_cells(rng):
+    for name in ("fastrnn", "fastgrnn"):
+        for low_rank in (False, True):
+            for inputs, hidden, n, steps in FEWER:
+                x = sequences(rng, n, steps, inputs)
+                weights = edgeml_weights(rng, name, inputs, hidden, u_rank=(hidden + 2) // 3 if low_rank else None)
+                h = reference.fast(weights, x.astype(np.float64))
+                kind = f"{name}_low_rank" if low_rank else name
+                yield f"edgeml_{kind}_{inputs}x{hidden}", weights | {"x": x, "h": h}
+
+
 def main():
     root = Path(__file__).resolve().parents[2]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -201,6 +243,7 @@ def main():
     usual = (*keras_layers(rng), *torch_layers(rng))
     rng = np.random.default_rng(2)
     fewer = (*keras_cells(rng, KERAS_FEWER, FEWER), *lstm_variants(rng))
+    fewer += (*norms(rng), *fast_cells(rng))
     for name, arrays in (*usual, *fewer):
         np.savez_compressed(args.out / f"{name}.npz", **arrays)
         print(name, {key: a.shape for key, a in arrays.items()})

@@ -4,8 +4,8 @@ tests/data/import/NAME.onnx is what Keras 3's model.export wrote of NAME.keras, 
 tf2onnx wrote of NAME_keras2.h5; torch_NAME_script.onnx and torch_NAME_dynamo.onnx hold the state dict
 torch_NAME.safetensors in the nodes that PyTorch's two exporters write (from the sources of
 torch.onnx.symbolic_opset9 and onnxscript's torch_lib; PyTorch itself is not needed). Their answers are in
-the .npz files of fixtures.py, to which onnxruntime's must be equal. folded.onnx and layout.onnx have their
-own .npz. onnx_random.zip has random networks, k.onnx, with x [N, T, I] and onnxruntime's answer, k.npz;
+the .npz files of fixtures.py, to which onnxruntime's must be equal. folded.onnx, layout.onnx and
+norm_onnx.onnx have their own .npz. onnx_random.zip has random networks, k.onnx, with x [N, T, I] and onnxruntime's answer, k.npz;
 onnx_variants.zip such whose gates may be hard sigmoids and whose LSTMs may have peepholes.
 tests/data/digits/lstm.onnx is Keras' export of lstm.keras.
 """
@@ -425,6 +425,23 @@ def write_layout(out, rng):
     onnx.save(models[1], out / "layout.onnx")
 
 
+def write_norm(out, rng):
+    """LayerNormalization (operators from version 17 on) on the input and behind an LSTM."""
+    g = Nodes(["batch", "time", 3], opset=17)
+
+    def norm(x, width, **attributes):
+        gamma, beta = half(rng.standard_normal(width)), half(rng.standard_normal(width))
+        return g("LayerNormalization", x, g.weight(gamma), g.weight(beta), **attributes)
+
+    arrays = [half(rng.standard_normal(s)) for s in ((1, 20, 3), (1, 20, 5), (1, 40))]
+    x = g.transpose(norm("x", 3, axis=-1, epsilon=1e-3), 1, 0, 2)
+    y = norm(g.squeeze(g("LSTM", x, *map(g.weight, arrays), outputs=2, hidden_size=5)[0], 1), 5)
+    y = g("MatMul", g("Gather", y, g.constant(-1), axis=0), g.weight(half(rng.standard_normal((5, 2)))))
+    model, x = g.model(y), sequences(rng, 4, 10, 3)
+    np.savez_compressed(out / "norm_onnx.npz", x=x, y=answer(model, x))
+    onnx.save(model, out / "norm_onnx.onnx")
+
+
 def main():
     root = Path(__file__).resolve().parents[2]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -434,6 +451,7 @@ def main():
     args = parser.parse_args()
     write_torch(args.out)
     write_layout(args.out, np.random.default_rng(5))
+    write_norm(args.out, np.random.default_rng(8))
     write_random(args.out / "onnx_random.zip", args.random)
     write_random(args.out / "onnx_variants.zip", args.random, variants=True)
     write_keras(args.out, args.digits, np.random.default_rng(6))

@@ -74,6 +74,31 @@ def gru(weights, x, layer=0):
     return np.stack(steps, axis=1)
 
 
+def fast(weights, x):
+    """FastRNN and FastGRNN (Kusupati et al. 2018) under EdgeML's names, W and U whole or W2 W1 and U2 U1."""
+    weights = {name: np.asarray(w, np.float64) for name, w in weights.items()}
+    w, u = (weights[m] if m in weights else weights[f"{m}2"] @ weights[f"{m}1"] for m in "WU")
+    h = np.zeros((len(x), len(u)))
+    steps = []
+    for t in range(x.shape[1]):
+        p = x[:, t] @ w.T + h @ u.T
+        n = np.tanh(p + weights["bias_update"])
+        if "zeta" in weights:
+            z = sigmoid(p + weights["bias_gate"])
+            h = z * h + (sigmoid(weights["zeta"]) * (1.0 - z) + sigmoid(weights["nu"])) * n
+        else:
+            h = sigmoid(weights["beta"]) * h + sigmoid(weights["alpha"]) * n
+        steps.append(h)
+    return np.stack(steps, axis=1)
+
+
+def layer_norm(weights, x, epsilon=1e-5):
+    """weight, bias [I], over the last axis."""
+    centred = x - x.mean(axis=-1, keepdims=True)
+    root = np.sqrt((centred**2).mean(axis=-1, keepdims=True) + epsilon)
+    return centred / root * np.asarray(weights["weight"], np.float64) + np.asarray(weights["bias"], np.float64)
+
+
 def linear(weights, x):
     """weight [O, I], bias [O]"""
     return x @ np.asarray(weights["weight"], np.float64).T + np.asarray(weights["bias"], np.float64)

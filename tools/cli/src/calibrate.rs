@@ -4,7 +4,7 @@ use indicatif::ProgressBar;
 use rayon::prelude::*;
 
 use crate::data::Sequences;
-use crate::graph::{Graph, Op, Reset};
+use crate::graph::{Graph, Op};
 use crate::moments::Moments;
 use crate::reference::{self, Step, Visitor};
 use crate::sqnr::Recording;
@@ -67,6 +67,8 @@ pub struct LayerStatistics {
     /// Moments of the input and of what the layer computes on the way, if a product takes that:
     /// [`Step::inner`].
     pub inner_inputs: Option<Moments>,
+    /// Largest magnitude of that.
+    pub inner_peak: f64,
 }
 
 /// Everything quantization asks of the data.
@@ -112,6 +114,7 @@ pub fn calibrate(graph: &Graph, x: &Sequences, progress: &ProgressBar) -> Statis
         all.peak = all.peak.max(observed.peak);
         all.inputs.extend(observed.inputs);
         all.inner_inputs.extend(observed.inner_inputs);
+        all.inner_peak = all.inner_peak.max(observed.inner_peak);
     }
     let products = graph.parameters() * first / x.len();
     let trials = (TRIAL_PRODUCTS / products.max(1)).clamp(1, MOST_TRIALS);
@@ -122,9 +125,11 @@ pub fn calibrate(graph: &Graph, x: &Sequences, progress: &ProgressBar) -> Statis
         LayerStatistics {
             peak: observed.peak,
             inputs: Moments::new(&observed.inputs, len),
-            inner_inputs: observed
-                .has_inner
-                .then(|| Moments::new(&observed.inner_inputs, inputs + layer.cells())),
+            inner_inputs: layer
+                .op
+                .inner()
+                .map(|inner| Moments::new(&observed.inner_inputs, inputs + inner)),
+            inner_peak: observed.inner_peak,
         }
     });
     let steps = x.lengths().iter().copied().max().unwrap_or_default();
@@ -165,19 +170,21 @@ struct Observed {
     every: bool,
     /// `[input, own last output]` of the steps kept.
     inputs: Vec<f32>,
+    inner_peak: f64,
     /// `[input, inner]` of the steps kept.
     inner_inputs: Vec<f32>,
 }
 
 impl Observed {
     fn new(op: &Op, gives_once: bool) -> Self {
-        let has_inner = match op {
-            Op::Gru(gru) => gru.reset == Reset::Before,
-            Op::Lstm(lstm) => lstm.projection.is_some(),
-            _ => false,
-        };
-        let every = gives_once && op.recurrent_matrix().is_none();
-        Self { peak: 0.0, has_inner, every, inputs: Vec::new(), inner_inputs: Vec::new() }
+        Self {
+            peak: 0.0,
+            every: gives_once && op.recurrent_matrix().is_none(),
+            has_inner: op.inner().is_some(),
+            inputs: Vec::new(),
+            inner_peak: 0.0,
+            inner_inputs: Vec::new(),
+        }
     }
 }
 
@@ -185,6 +192,9 @@ impl Visitor for Observer<'_> {
     fn visit(&mut self, step: Step<'_>) {
         let layer = &mut self.layers[step.layer];
         layer.peak = step.output.iter().fold(layer.peak, |a, v| a.max(v.abs()));
+        if layer.has_inner {
+            layer.inner_peak = step.inner.iter().fold(layer.inner_peak, |a, v| a.max(v.abs()));
+        }
         // Scattered, so that no rhythm of the data agrees with the stride; the same steps in every
         // layer.
         let index = (self.starts[step.sample] + step.step) as u64;

@@ -130,15 +130,21 @@ impl Core {
     fn tiles(&self, layer: &Layer<'_>) -> f64 {
         let [inputs, units, cells] =
             [layer.inputs(), layer.units(), layer.cells()].map(|n| n.div_ceil(4));
-        if layer.kind() == LayerKind::Embedding {
+        if let LayerKind::Embedding | LayerKind::LayerNorm = layer.kind() {
             return 0.0;
         }
+        let rank = layer.rank().div_ceil(4);
         let tiles = match layer.kind() {
             LayerKind::Lstm { projection, .. } => {
                 4 * cells * (inputs + units) + if projection { units * cells } else { 0 }
             }
             LayerKind::Gru { .. } => 3 * units * (inputs + units),
-            LayerKind::Rnn(_) => units * (inputs + units),
+            LayerKind::FastRnn | LayerKind::FastGrnn if rank > 0 => {
+                units * (inputs + rank) + rank * units
+            }
+            LayerKind::Rnn(_) | LayerKind::FastRnn | LayerKind::FastGrnn => {
+                units * (inputs + units)
+            }
             _ => units * inputs,
         };
         let cost = match layer.weight_type() {
@@ -155,6 +161,10 @@ impl Core {
             LayerKind::Lstm { projection, .. } => {
                 let projected = if projection { groups * self.group[0] } else { 0.0 };
                 layer.cells().div_ceil(4) as f64 * self.group[1] + projected
+            }
+            // With one gate, or two squashing functions, about half of what an LSTM's five take.
+            LayerKind::FastRnn | LayerKind::FastGrnn => {
+                groups * self.group[1] / 2.0 + layer.rank().div_ceil(4) as f64 * self.group[0]
             }
             LayerKind::Gru { .. } => groups * self.group[2],
             LayerKind::Dense(Activation::Softmax) => {

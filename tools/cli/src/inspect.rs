@@ -112,16 +112,24 @@ fn summary(layer: &Layer<'_>) -> LayerSummary {
         LayerKind::Lstm { .. } => ("lstm".to_owned(), 4),
         LayerKind::Gru { reset_after: true, .. } => ("gru reset-after".to_owned(), 3),
         LayerKind::Gru { reset_after: false, .. } => ("gru reset-before".to_owned(), 3),
+        LayerKind::LayerNorm => ("layer normalization".to_owned(), 0),
+        LayerKind::FastRnn => ("fastrnn".to_owned(), 1),
+        LayerKind::FastGrnn => ("fastgrnn".to_owned(), 1),
         other => (format!("{other:?}").to_lowercase(), 0),
     };
-    let mut projected = 0;
+    let mut recurrent = if layer.is_recurrent() { units } else { 0 };
+    let mut inner = layer.rank() * units;
+    if layer.rank() > 0 {
+        kind.push_str(&format!(" of rank {}", layer.rank()));
+        recurrent = layer.rank();
+    }
     if let LayerKind::Lstm { peepholes, projection, .. } = layer.kind() {
         if peepholes {
             kind.push_str(" with peepholes");
         }
         if projection {
             kind.push_str(&format!(" of {} cells, projected", layer.cells()));
-            projected = layer.cells() * units;
+            inner = layer.cells() * units;
         }
     }
     if let LayerKind::Lstm { hard_sigmoid: true, .. } | LayerKind::Gru { hard_sigmoid: true, .. } =
@@ -135,7 +143,6 @@ fn summary(layer: &Layer<'_>) -> LayerSummary {
         (false, true) => ", beside",
         (false, false) => "",
     });
-    let recurrent = if layer.is_recurrent() { units } else { 0 };
     // Bytes 4 and 5 of a row's record hold the input multiplier, 6 and 7 the recurrent one.
     // Rows of one matrix only, and padding, have a multiplier of zero.
     let range = |at: usize| {
@@ -155,7 +162,7 @@ fn summary(layer: &Layer<'_>) -> LayerSummary {
         units,
         flash_bytes: layer.weights().len() + layer.records().as_flattened().len(),
         row_bytes: layer.records().as_flattened().len(),
-        macs_per_step: gates * layer.cells() * (inputs + recurrent) + projected,
+        macs_per_step: gates * layer.cells() * (inputs + recurrent) + inner,
         output_scale: layer.scale(),
         input_multipliers: range(4).unwrap_or_default(),
         recurrent_multipliers: range(6),

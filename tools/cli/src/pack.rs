@@ -202,7 +202,10 @@ fn blocks(layer: &Layer) -> Vec<[Row; BLOCK]> {
         .flat_map(|gates| groups.clone().flat_map(|first| gates.iter().map(move |g| (*g, first))))
         .map(|(of, first)| block(gate(of), first));
     let inner = (0..layer.inner.len()).step_by(BLOCK).map(|first| block(&layer.inner, first));
-    gates.chain(inner).collect()
+    match layer.kind {
+        LayerKind::FastRnn | LayerKind::FastGrnn => inner.chain(gates).collect(),
+        _ => gates.chain(inner).collect(),
+    }
 }
 
 /// The block of `rows` from `first` on; rows past the last are zero.

@@ -12,7 +12,8 @@ use rayon::prelude::*;
 
 use crate::data::Sequences;
 use crate::graph::{
-    Activation, Affine, Gates, Graph, Layer, Lstm, Matrix, Op, Output, Reset, RnnActivation,
+    Activation, Affine, Gates, Graph, Layer, LayerNorm, Lstm, Matrix, Op, Output, Reset,
+    RnnActivation, Update,
 };
 
 /// Sequences that advance together.
@@ -35,7 +36,8 @@ pub struct Step<'a> {
     /// What it gave at the step before, `[units]`; empty for a dense layer.
     pub before: &'a [f64],
     /// What it computes on the way: `r*h`, `[units]`, of a GRU that resets before the product,
-    /// `o*tanh(c)`, `[cells]`, of an LSTM with a projection; else without meaning.
+    /// `o*tanh(c)`, `[cells]`, of an LSTM with a projection, the right factor's product, `[rank]`, of
+    /// a recurrent matrix of low rank; else without meaning.
     pub inner: &'a [f64],
     /// Its cell state after the step, `[cells]`; empty but for an LSTM.
     pub cell: &'a [f64],
@@ -195,7 +197,7 @@ struct LayerRun<'a> {
     /// Pre-activations, `[gates * cells]`.
     z: Vec<Lane>,
     /// `[cells]`: the candidate's recurrent product in a GRU, or what it is taken of; what an LSTM
-    /// projects.
+    /// projects. `[rank]`: what a FastRNN or FastGRNN of low rank makes of `h`.
     inner: Vec<Lane>,
 }
 
@@ -356,9 +358,10 @@ impl<'a> LayerRun<'a> {
     fn new(layer: &'a Layer) -> Self {
         let zeros = |n| vec![Lane::default(); n];
         let cells = layer.cells();
-        let (c, inner) = match layer.op {
+        let (c, inner) = match &layer.op {
             Op::Lstm(_) => (cells, cells),
             Op::Gru(_) => (0, cells),
+            Op::Fast(fast) => (0, fast.factor.as_ref().map_or(0, Matrix::rows)),
             _ => (0, 0),
         };
         Self {
@@ -387,12 +390,40 @@ impl<'a> LayerRun<'a> {
             }
             return;
         }
+        if let Op::LayerNorm(norm) = &layer.op {
+            return normalize(norm, x, h);
+        }
         for (z, &b) in z.iter_mut().zip(layer.op.bias()) {
             *z = [b; LANES];
         }
         multiply_add(layer.op.input_matrix(), 0, x, z);
         match &layer.op {
-            Op::Embedding(_) => {}
+            Op::Embedding(_) | Op::LayerNorm(_) => {}
+            Op::Fast(fast) => {
+                match &fast.factor {
+                    Some(factor) => {
+                        inner.fill(Lane::default());
+                        multiply_add(factor, 0, h, inner);
+                        multiply_add(&fast.recurrent, 0, inner, z);
+                    }
+                    None => multiply_add(&fast.recurrent, 0, h, z),
+                }
+                for u in 0..units {
+                    for l in 0..LANES {
+                        let p = z[u][l];
+                        h[u][l] = match &fast.update {
+                            Update::Residual { alpha, beta } => {
+                                beta * h[u][l] + alpha * libm::tanh(p)
+                            }
+                            Update::Gated { candidate_bias, zeta, nu } => {
+                                let z = sigmoid(p);
+                                let n = libm::tanh(p - fast.bias[u] + candidate_bias[u]);
+                                z * h[u][l] + (zeta * (1.0 - z) + nu) * n
+                            }
+                        };
+                    }
+                }
+            }
             Op::Dense(dense) => {
                 h.copy_from_slice(z);
                 activate(dense.activation, h);
@@ -537,6 +568,20 @@ fn activate(activation: Activation, values: &mut [Lane]) {
         Activation::Softmax => return softmax(values),
     };
     values.iter_mut().flatten().for_each(|v| *v = each(*v));
+}
+
+/// Layer normalization of `x` into `y`.
+fn normalize(norm: &LayerNorm, x: &[Lane], y: &mut [Lane]) {
+    let count = x.len() as f64;
+    for l in 0..LANES {
+        let mean = x.iter().map(|v| v[l]).sum::<f64>() / count;
+        let variance = x.iter().map(|v| (v[l] - mean) * (v[l] - mean)).sum::<f64>() / count;
+        let root = (variance + norm.epsilon).sqrt();
+        let factors = norm.gamma.values().iter().zip(&norm.beta);
+        for ((y, x), (gamma, beta)) in y.iter_mut().zip(x).zip(factors) {
+            y[l] = gamma * (x[l] - mean) / root + beta;
+        }
+    }
 }
 
 fn softmax(values: &mut [Lane]) {

@@ -83,6 +83,27 @@ fn keras_models_answer_as_keras_did() {
     }
 }
 
+#[test]
+fn layer_normalization_answers_as_in_keras_and_pytorch() {
+    assert_answers(&data("norm.keras"), &data("norm.npz"), "y");
+    assert_answers(&data("norm.h5"), &data("norm.npz"), "y");
+    let folder = TempDir::new().unwrap();
+    let toml = "layers = [\"lstm\", \"norm\", \"fc\"]\n[activation]\nfc = \"softmax\"\n[epsilon]\nnorm = 1e-3\n";
+    assert_answers(&state_dict(&folder, "norm", toml), &data("torch_norm.npz"), "y");
+    assert_refused(
+        &state_dict(&folder, "norm", "[activation]\nfc = \"softmax\"\n"),
+        &["nn.LayerNorm `norm`", "`layers`"],
+    );
+}
+
+#[test]
+fn cells_of_edgeml_answer_as_published() {
+    for name in ["fastrnn", "fastgrnn"] {
+        let model = data(&format!("edgeml_{name}.safetensors"));
+        assert_answers(&model, &data(&format!("edgeml_{name}.npz")), "y");
+    }
+}
+
 /// Keras 3 and its predecessors mean different functions by it.
 #[test]
 fn hard_sigmoid_is_that_of_the_version() {
@@ -207,8 +228,8 @@ fn state_dicts_of_other_modules_are_refused_by_name() {
         .map(|(k, name)| ((*name).into(), tensor(&[3, 1], 12 * k)))
         .collect();
     assert_refused(&raw_state_dict(&folder, &header.into(), 36), &["`gru` lacks some"]);
-    let header = json!({"norm.weight": tensor(&[6], 0), "norm.bias": tensor(&[6], 24)});
-    assert_refused(&raw_state_dict(&folder, &header, 48), &["`norm.weight`", "nn.Linear"]);
+    let header = json!({"conv.weight": tensor(&[2, 3, 1], 0), "conv.bias": tensor(&[2], 24)});
+    assert_refused(&raw_state_dict(&folder, &header, 32), &["`conv.weight`", "nn.Linear"]);
     let header =
         json!({"rnn.weight_ih_l0": tensor(&[4, 3], 0), "rnn.weight_hh_l0": tensor(&[4, 2], 48)});
     assert_refused(

@@ -37,7 +37,9 @@ fn assert_answers(model: &str, file: &str, expected: &str) {
 
 #[test]
 fn what_keras_exports_answers_as_keras_did() {
-    for name in ["lstm", "lstm_2layer", "lstm_every_step", "lstm_only", "folded", "layout"] {
+    for name in
+        ["lstm", "lstm_2layer", "lstm_every_step", "lstm_only", "folded", "layout", "norm_onnx"]
+    {
         assert_answers(&format!("{name}.onnx"), &format!("{name}.npz"), "y");
     }
     for name in ["lstm", "gru_reset_after", "gru_time_distributed"] {

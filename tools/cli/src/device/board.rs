@@ -228,6 +228,8 @@ fn features(board: &str, model: Model<'_>) -> BTreeSet<&'static str> {
         features.extend(match layer.kind() {
             LayerKind::Rnn(_) => Some("rnn"),
             LayerKind::Lstm { .. } => Some("lstm"),
+            LayerKind::LayerNorm => Some("layer-norm"),
+            LayerKind::FastRnn | LayerKind::FastGrnn => Some("fast"),
             LayerKind::Gru { .. } => Some("gru"),
             LayerKind::Embedding => Some("embedding"),
             _ => None,

@@ -3,7 +3,7 @@
 
 use gatelet::blob::format::BLOCK;
 
-use super::{Graph, Gru, Layer, Lstm, Matrix, Op, Output, Reset, Rnn, RnnActivation};
+use super::{Fast, Graph, Gru, Layer, Lstm, Matrix, Op, Output, Reset, Rnn, RnnActivation, Update};
 
 impl Graph {
     /// Fills up layers beside each other with units of zeros.
@@ -24,7 +24,7 @@ impl Graph {
                 layer.op.pad_units(layer.units().next_multiple_of(BLOCK));
             }
             for layer in &mut self.layers[next.clone()] {
-                if let Some((weights, _)) = layer.op.input_mut() {
+                if let Some(weights) = layer.op.input_mut() {
                     *weights = weights.pad_columns(&widths);
                 }
             }
@@ -54,6 +54,7 @@ impl Layer {
             self.op,
             Op::Rnn(Rnn { activation: RnnActivation::Relu, .. })
                 | Op::Lstm(Lstm { projection: Some(_), .. })
+                | Op::Fast(_)
         )
     }
 }
@@ -70,7 +71,20 @@ impl Op {
         let rows = |m: &Matrix| Matrix::new(gates * units, m.cols(), pad(m.values(), m.cols()));
         let square = |m: &Matrix| rows(&m.pad_columns(&[m.cols()]));
         match self {
-            Self::Dense(_) | Self::Embedding(_) => {}
+            Self::Dense(_) | Self::Embedding(_) | Self::LayerNorm(_) => {}
+            Self::Fast(Fast { input, recurrent, factor, bias, update }) => {
+                (*input, *bias) = (rows(input), pad(bias, 1));
+                match factor {
+                    Some(factor) => {
+                        *recurrent = rows(recurrent);
+                        *factor = factor.pad_columns(&[factor.cols()]);
+                    }
+                    None => *recurrent = square(recurrent),
+                }
+                if let Update::Gated { candidate_bias, .. } = update {
+                    *candidate_bias = pad(candidate_bias, 1);
+                }
+            }
             Self::Lstm(Lstm { recurrent, projection: Some(projection), .. }) => {
                 *recurrent = recurrent.pad_columns(&[recurrent.cols()]);
                 let values = padded(projection.values(), units * projection.cols());

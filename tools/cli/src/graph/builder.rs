@@ -79,6 +79,10 @@ impl GraphBuilder {
             layer.name
         );
         self.settle();
+        if matches!(layer.op, Op::LayerNorm(_)) && (self.pending.is_some() || self.needs_head()) {
+            // Nothing can be folded into it, and it compares features in one scale.
+            self.identity(format!("{} (input)", layer.name), Activation::Linear)?;
+        }
         self.given = self.width;
         self.folded = self.pending.take();
         self.fold(&mut layer)?;
@@ -133,7 +137,7 @@ impl GraphBuilder {
             "layer `{name}` changes the tokens that `{}` takes; remove it",
             layer.name
         );
-        if let Some((weights, _)) = layer.op.input_mut() {
+        if let Some(weights) = layer.op.input_mut() {
             weights.repeat_columns(*copies);
         }
         Ok(())

@@ -14,12 +14,15 @@
 
 mod align;
 mod builder;
+mod fast;
 
 use std::ops::Range;
 
 use anyhow::{Result, ensure};
 
 pub use builder::GraphBuilder;
+
+pub use fast::{Fast, Update};
 
 /// A row-major matrix.
 #[derive(Clone, Debug, PartialEq)]
@@ -267,6 +270,17 @@ impl Embedding {
     }
 }
 
+/// `y = gamma*(x - mean)/sqrt(variance + epsilon) + beta`, over the features of a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerNorm {
+    /// `[units][1]`: each feature meets its own factor only.
+    pub gamma: Matrix,
+    /// `[units]`.
+    pub beta: Vec<f64>,
+    /// Keeps the root from zero.
+    pub epsilon: f64,
+}
+
 /// What a layer computes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
@@ -280,12 +294,19 @@ pub enum Op {
     Gru(Gru),
     /// A row of a table; only the first layer.
     Embedding(Embedding),
+    /// Layer normalization.
+    LayerNorm(LayerNorm),
+    /// FastRNN or FastGRNN.
+    Fast(Fast),
 }
 
 impl Op {
-    /// The matrix that meets the layer's input; the table of an embedding.
+    /// The matrix that meets the layer's input; the table of an embedding, the factors of a layer
+    /// normalization.
     pub fn input_matrix(&self) -> &Matrix {
         match self {
+            Self::LayerNorm(l) => &l.gamma,
+            Self::Fast(l) => &l.input,
             Self::Embedding(l) => &l.table,
             Self::Dense(l) => &l.weights,
             Self::Rnn(l) => &l.input,
@@ -297,10 +318,22 @@ impl Op {
     /// The matrix that meets the layer's own last output, if it is recurrent.
     pub fn recurrent_matrix(&self) -> Option<&Matrix> {
         match self {
-            Self::Dense(_) | Self::Embedding(_) => None,
+            Self::Dense(_) | Self::Embedding(_) | Self::LayerNorm(_) => None,
+            Self::Fast(l) => Some(&l.recurrent),
             Self::Rnn(l) => Some(&l.recurrent),
             Self::Lstm(l) => Some(&l.recurrent),
             Self::Gru(l) => Some(&l.recurrent),
+        }
+    }
+
+    /// Elements of what the layer computes on the way and multiplies with a matrix: see
+    /// [`Step::inner`](crate::reference::Step::inner).
+    pub fn inner(&self) -> Option<usize> {
+        match self {
+            Self::Gru(gru) => (gru.reset == Reset::Before).then(|| gru.recurrent.cols()),
+            Self::Lstm(lstm) => lstm.projection.as_ref().map(Matrix::cols),
+            Self::Fast(fast) => fast.factor.as_ref().map(Matrix::rows),
+            _ => None,
         }
     }
 
@@ -308,6 +341,8 @@ impl Op {
     pub fn bias(&self) -> &[f64] {
         match self {
             Self::Embedding(_) => &[],
+            Self::LayerNorm(l) => &l.beta,
+            Self::Fast(l) => &l.bias,
             Self::Dense(l) => &l.bias,
             Self::Rnn(l) => &l.bias,
             Self::Lstm(l) => &l.bias,
@@ -315,24 +350,43 @@ impl Op {
         }
     }
 
-    /// The input matrix and its bias, to fold a normalization into; an embedding has none.
-    fn input_mut(&mut self) -> Option<(&mut Matrix, &mut Vec<f64>)> {
+    /// The input matrix, to fold a normalization into; an embedding and a layer normalization have
+    /// none.
+    fn input_mut(&mut self) -> Option<&mut Matrix> {
         Some(match self {
-            Self::Dense(l) => (&mut l.weights, &mut l.bias),
-            Self::Rnn(l) => (&mut l.input, &mut l.bias),
-            Self::Lstm(l) => (&mut l.input, &mut l.bias),
-            Self::Gru(l) => (&mut l.input, &mut l.bias),
-            Self::Embedding(_) => return None,
+            Self::Dense(l) => &mut l.weights,
+            Self::Rnn(l) => &mut l.input,
+            Self::Lstm(l) => &mut l.input,
+            Self::Gru(l) => &mut l.input,
+            Self::Fast(l) => &mut l.input,
+            Self::Embedding(_) | Self::LayerNorm(_) => return None,
         })
     }
 
+    /// The biases that are added to the input's product: one, but two in a FastGRNN.
+    fn biases_mut(&mut self) -> [&mut [f64]; 2] {
+        match self {
+            Self::Dense(l) => [&mut l.bias, &mut []],
+            Self::Rnn(l) => [&mut l.bias, &mut []],
+            Self::Lstm(l) => [&mut l.bias, &mut []],
+            Self::Gru(l) => [&mut l.bias, &mut []],
+            Self::Fast(l) => match &mut l.update {
+                Update::Residual { .. } => [&mut l.bias, &mut []],
+                Update::Gated { candidate_bias, .. } => [&mut l.bias, candidate_bias],
+            },
+            Self::Embedding(_) | Self::LayerNorm(_) => [&mut [], &mut []],
+        }
+    }
+
     /// Folds what precedes the layer into it: W (s x + o) + b = (W s) x + (b + W o). False if it
-    /// takes tokens, which are not to be scaled.
+    /// takes tokens or normalizes, so that there is nothing to fold into.
     fn fold(&mut self, affine: &Affine) -> bool {
-        let Some((weights, bias)) = self.input_mut() else { return false };
+        let Some(weights) = self.input_mut() else { return false };
         let moved = weights.times(&affine.offset);
-        bias.iter_mut().zip(moved).for_each(|(b, m)| *b += m);
         weights.scale_columns(&affine.scale);
+        for bias in self.biases_mut() {
+            bias.iter_mut().zip(&moved).for_each(|(b, m)| *b += m);
+        }
         true
     }
 
@@ -367,7 +421,11 @@ impl Op {
     /// Rows of the input matrix per cell: 1, or the number of gates.
     pub fn gates(&self) -> usize {
         match self {
-            Self::Dense(_) | Self::Rnn(_) | Self::Embedding(_) => 1,
+            Self::Dense(_)
+            | Self::Rnn(_)
+            | Self::Embedding(_)
+            | Self::LayerNorm(_)
+            | Self::Fast(_) => 1,
             Self::Lstm(_) => 4,
             Self::Gru(_) => 3,
         }
@@ -380,6 +438,9 @@ impl Op {
             Self::Rnn(_) => "RNN",
             Self::Lstm(_) => "LSTM",
             Self::Gru(_) => "GRU",
+            Self::LayerNorm(_) => "LayerNorm",
+            Self::Fast(Fast { update: Update::Residual { .. }, .. }) => "FastRNN",
+            Self::Fast(_) => "FastGRNN",
             Self::Embedding(_) => "Embedding",
         }
     }
@@ -422,6 +483,7 @@ impl Layer {
     pub fn inputs(&self) -> usize {
         match &self.op {
             Op::Embedding(_) => 1,
+            Op::LayerNorm(norm) => norm.beta.len(),
             op => op.input_matrix().cols(),
         }
     }
@@ -449,17 +511,19 @@ impl Layer {
 
     /// All weights and biases.
     fn tensors(&self) -> impl Iterator<Item = &[f64]> {
-        let recurrent = self.op.recurrent_matrix().map(Matrix::values);
-        let (inner, projection) = match &self.op {
+        fn values(matrix: Option<&Matrix>) -> &[f64] {
+            matrix.map_or(&[], Matrix::values)
+        }
+        let own = match &self.op {
             Op::Gru(Gru { reset: Reset::After { recurrent_bias }, .. }) => {
-                (Some(&recurrent_bias[..]), None)
+                [recurrent_bias, &[][..]]
             }
-            Op::Lstm(l) => (l.peepholes.as_deref(), l.projection.as_ref().map(Matrix::values)),
-            _ => (None, None),
+            Op::Lstm(l) => [l.peepholes.as_deref().unwrap_or(&[]), values(l.projection.as_ref())],
+            Op::Fast(l) => l.own_tensors(),
+            _ => [&[][..]; 2],
         };
-        [Some(self.op.input_matrix().values()), recurrent, Some(self.op.bias()), inner, projection]
-            .into_iter()
-            .flatten()
+        let usual = [self.op.input_matrix().values(), values(self.op.recurrent_matrix())];
+        usual.into_iter().chain([self.op.bias()]).chain(own)
     }
 
     /// Refuses shapes that do not fit each other or `given` inputs, and numbers that are none.
@@ -478,12 +542,26 @@ impl Layer {
             self.op.bias().len(),
         );
         if let Some(recurrent) = self.op.recurrent_matrix() {
+            let columns = match &self.op {
+                Op::Fast(Fast { factor: Some(factor), .. }) => factor.rows(),
+                _ => units,
+            };
             ensure!(
-                (recurrent.rows(), recurrent.cols()) == (gates * cells, units),
-                "layer `{name}`: recurrent weights are [{}, {}], expected [{}, {units}]",
+                (recurrent.rows(), recurrent.cols()) == (gates * cells, columns),
+                "layer `{name}`: recurrent weights are [{}, {}], expected [{}, {columns}]",
                 recurrent.rows(),
                 recurrent.cols(),
                 gates * cells,
+            );
+        }
+        if let Op::Fast(fast) = &self.op {
+            fast.validate(name)?;
+        }
+        if let Op::LayerNorm(norm) = &self.op {
+            ensure!(
+                norm.epsilon > 0.0 && norm.epsilon.is_finite() && norm.gamma.cols() == 1,
+                "layer `{name}`: its epsilon is {}, expected a positive number",
+                norm.epsilon
             );
         }
         if let Op::Lstm(Lstm { peepholes, projection, .. }) = &self.op {
@@ -633,7 +711,11 @@ impl Graph {
     /// If they do not have the network's inputs and outputs.
     pub fn scaled(mut self, inputs: &Affine, answers: &Affine) -> Result<Self> {
         assert_eq!((inputs.scale.len(), answers.scale.len()), (self.inputs(), self.outputs()));
-        ensure!(self.layers[0].op.fold(inputs), "the network takes tokens, which have no scale");
+        ensure!(
+            self.layers[0].op.fold(inputs),
+            "the network starts with a layer ({}) that a scale of its inputs cannot be made part of",
+            self.layers[0].op.kind()
+        );
         self.answers = Some(match self.answers {
             Some(own) => own.then(answers),
             None => answers.clone(),

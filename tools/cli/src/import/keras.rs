@@ -17,13 +17,13 @@ use zip::ZipArchive;
 use super::hdf5::Group;
 use super::{MAX_PARAMETERS, Tensor, read_capped};
 use crate::graph::{
-    Activation, Dense, Embedding, Graph, GraphBuilder, Gru, Lstm, Matrix, Op, Output, Rnn,
-    RnnActivation,
+    Activation, Dense, Embedding, Graph, GraphBuilder, Gru, LayerNorm, Lstm, Matrix, Op, Output,
+    Rnn, RnnActivation,
 };
 
 /// Layers this module takes, for the message that refuses another.
 const ACCEPTED: &str = "SimpleRNN, LSTM, GRU, RNN of their cells, Bidirectional, Embedding, Dense, TimeDistributed(Dense), Activation, ReLU, Softmax, \
-     Normalization, BatchNormalization, Rescaling, Dropout and its variants, Masking and nested models";
+     Normalization, BatchNormalization, LayerNormalization, Rescaling, Dropout and its variants, Masking and nested models";
 
 /// Imports a `.keras` archive.
 pub(super) fn from_archive(bytes: &[u8]) -> Result<Graph> {
@@ -196,6 +196,7 @@ impl Importer {
             }
             "Normalization" => self.normalization(config, site),
             "BatchNormalization" => self.batch_normalization(config, site),
+            "LayerNormalization" => self.layer_normalization(config, site),
             "Rescaling" => {
                 let number =
                     |key| config[key].as_f64().with_context(|| format!("`{key}` is not a number"));
@@ -343,6 +344,24 @@ impl Importer {
         let moved = mean.iter().zip(&scale).map(|(m, s)| m * s);
         let offset = beta.iter().zip(moved).map(|(b, m)| b - m).collect();
         self.builder.affine(site.name, scale, offset)
+    }
+
+    fn layer_normalization(&mut self, config: &Value, site: &Site<'_>) -> Result<()> {
+        ensure!(self.is_last_axis(&config["axis"]), "its axis must be the last, -1");
+        ensure!(!flag(config, "rms_scaling"), "rms_scaling=True is not supported; set it to False");
+        let epsilon = config["epsilon"].as_f64().context("`epsilon` is not a number")?;
+        let width = self.builder.width();
+        let has_gamma = flag(config, "scale");
+        let gamma = match has_gamma {
+            true => self.variable(site, "", 0, "gamma")?.vector(width)?,
+            false => vec![1.0; width],
+        };
+        let beta = match flag(config, "center") {
+            true => self.variable(site, "", usize::from(has_gamma), "beta")?.vector(width)?,
+            false => vec![0.0; width],
+        };
+        let gamma = Matrix::new(width, 1, gamma);
+        self.builder.layer(site.name, Op::LayerNorm(LayerNorm { gamma, beta, epsilon }))
     }
 
     /// Takes a variable out of the file: by position in the part `part` of the

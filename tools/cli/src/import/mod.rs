@@ -38,6 +38,10 @@
 //!   `X.weight_hr_l0` is an LSTM's projection (`proj_size`).
 //! - `X.weight_ih_l0_reverse` and its like make it bidirectional. The file does not say which
 //!   outputs count then, so the TOML file must.
+//! - `X.bias_update` belongs to a FastRNN or FastGRNN of Microsoft's EdgeML, of
+//!   full or low rank, with sigmoid gates and tanh candidates.
+//! - `X.weight` with one dimension is an `nn.LayerNorm`; where it stands, only
+//!   `layers` of the TOML file can say.
 //! - `X.weight` with two dimensions is an `nn.Linear`.
 //! - One whose name says `emb` and that has no more is an `nn.Embedding`.
 //! - Embeddings come first, then recurrent modules, then linear ones, each in the order of
@@ -56,8 +60,12 @@
 //! [activation]                     # required for a linear layer inside
 //! fc1 = "relu"
 //! fc2 = "softmax"
+//!
+//! [epsilon]                        # of an nn.LayerNorm, if not 1e-5
+//! norm = 1e-3
 //! ```
 
+mod edgeml;
 mod hdf5;
 mod keras;
 mod onnx;

@@ -9,14 +9,16 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
-use super::{Budget, Tensor};
+use super::{Budget, Tensor, edgeml};
 use crate::graph::{
-    Activation, Dense, Direction, Embedding, Graph, GraphBuilder, Gru, Lstm, Op, Output, Rnn,
-    RnnActivation,
+    Activation, Dense, Direction, Embedding, Graph, GraphBuilder, Gru, LayerNorm, Lstm, Matrix, Op,
+    Output, Rnn, RnnActivation,
 };
 
 /// Largest header read, in bytes.
 const MAX_HEADER: u64 = 1 << 20;
+/// PyTorch's default of an `nn.LayerNorm`.
+const EPSILON: f64 = 1e-5;
 /// Largest TOML file read, in bytes.
 const MAX_TOML: u64 = 1 << 16;
 
@@ -24,7 +26,8 @@ const MAX_TOML: u64 = 1 << 16;
 pub(super) fn from_state_dict(path: &Path, bytes: Vec<u8>) -> Result<Graph> {
     let toml = path.with_extension("toml");
     let hints = if toml.exists() { Some(Hints::read(&toml)?) } else { None };
-    let modules = modules(&bytes)?;
+    let mut modules = modules(&bytes)?;
+    edgeml::drop_copies(&mut modules);
     let assumed = hints.is_none();
     assemble(modules, hints.unwrap_or_default(), assumed, &toml)
 }
@@ -39,6 +42,8 @@ struct Hints {
     embeddings: Vec<String>,
     #[serde(default)]
     activation: BTreeMap<String, ActivationHint>,
+    #[serde(default)]
+    epsilon: BTreeMap<String, f64>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -76,7 +81,7 @@ impl Hints {
 }
 
 /// A module of the state dict: its variables by name.
-type Module = BTreeMap<String, Tensor>;
+pub(super) type Module = BTreeMap<String, Tensor>;
 
 /// Groups the file's tensors by module; a bare module has the empty name.
 fn modules(bytes: &[u8]) -> Result<BTreeMap<String, Module>> {
@@ -167,7 +172,7 @@ fn assemble(
                 let module = &modules[name];
                 let kind = match module {
                     _ if is_embedding(name, module, &hints) => 0,
-                    _ if is_recurrent(module) => 1,
+                    _ if is_recurrent(module) || edgeml::is_cell(module) => 1,
                     _ => 2,
                 };
                 (kind, sort_key(name))
@@ -185,6 +190,7 @@ fn assemble(
 
     let forward = |(name, op)| (name, op, Direction::Forward);
     let mut is_bidirectional = false;
+    let mut notes = Vec::new();
     let mut builder: Option<GraphBuilder> = None;
     for (position, name) in order.iter().enumerate() {
         let module = modules.remove(name).with_context(|| {
@@ -192,7 +198,20 @@ fn assemble(
         })?;
         let hint = hints.activation.get(name).copied();
         let is_inner = position + 1 < order.len();
-        let layers = if is_recurrent(&module) {
+        let layers = if edgeml::is_cell(&module) {
+            notes.push(format!(
+                "`{name}` is taken to have sigmoid gates and tanh candidates, as by default"
+            ));
+            edgeml::cell(name, module)?.into_iter().map(forward).collect()
+        } else if is_norm(&module) {
+            ensure!(
+                hints.layers.is_some(),
+                "the file does not say where the nn.LayerNorm `{name}` stands; list all modules with `layers` in {}",
+                toml.display()
+            );
+            let epsilon = hints.epsilon.get(name).copied().unwrap_or(EPSILON);
+            vec![forward(layer_norm(name, module, epsilon)?)]
+        } else if is_recurrent(&module) {
             recurrent(name, module, hint)?
         } else if is_embedding(name, &module, &hints) {
             ensure!(hint.is_none(), "[activation] does not apply to the embedding `{name}`");
@@ -209,6 +228,7 @@ fn assemble(
         for (name, op, direction) in layers {
             let inputs = match &op {
                 Op::Embedding(_) => 1,
+                Op::LayerNorm(norm) => norm.beta.len(),
                 op => op.input_matrix().cols(),
             };
             let builder = builder.get_or_insert_with(|| GraphBuilder::new(inputs));
@@ -227,6 +247,7 @@ fn assemble(
         }
     }
     let mut builder = builder.context("the file holds no weights")?;
+    notes.into_iter().for_each(|note: String| builder.note(note));
     if assumed {
         builder.note(format!(
             "assumed, for want of {}: layers in the order {}, the answer that of the last step, \
@@ -246,6 +267,24 @@ fn assemble(
         Some(OutputHint::LastStep) => Output::AtLast,
         Some(OutputHint::Last) | None => Output::Last,
     })
+}
+
+/// Whether the module is an `nn.LayerNorm`: a weight for each feature alone.
+fn is_norm(module: &Module) -> bool {
+    module.get("weight").is_some_and(|weight| weight.shape.len() == 1)
+}
+
+/// An `nn.LayerNorm` over the features.
+fn layer_norm(name: &str, mut module: Module, epsilon: f64) -> Result<(String, Op)> {
+    let weight = module.remove("weight").with_context(|| unknown(name, &module))?;
+    let units = weight.shape.iter().product();
+    let beta = match module.remove("bias") {
+        Some(bias) => bias.vector(units)?,
+        None => vec![0.0; units],
+    };
+    ensure!(module.is_empty(), unknown(name, &module));
+    let gamma = Matrix::new(units, 1, weight.vector(units)?);
+    Ok((name.to_owned(), Op::LayerNorm(LayerNorm { gamma, beta, epsilon })))
 }
 
 /// An `nn.Embedding`.
@@ -391,7 +430,7 @@ fn unknown(name: &str, module: &Module) -> String {
     match module.keys().next() {
         Some(variable) => format!(
             "module `{name}` has `{variable}`, which gatelet does not take; it takes nn.RNN, nn.LSTM, nn.GRU, \
-             their cells, nn.Embedding and nn.Linear"
+             their cells, nn.Embedding, nn.LayerNorm and nn.Linear, and EdgeML's FastRNN and FastGRNN"
         ),
         None => format!("module `{name}` lacks some of its weights; the file is damaged"),
     }

@@ -10,9 +10,9 @@ use rayon::prelude::*;
 
 use super::rounding::Factor;
 use super::rows::{Inputs, Target, row};
-use super::{HEADROOM, Layer, Row, embedding};
+use super::{HEADROOM, Layer, Row, embedding, norm};
 use crate::calibrate::LayerStatistics;
-use crate::graph::{self, Gates, Matrix, Op, Reset, RnnActivation};
+use crate::graph::{self, Fast, Gates, Matrix, Op, Reset, RnnActivation, Update};
 use crate::moments::Moments;
 
 /// Value of one unit of a hidden state or a probability: Q0.15.
@@ -22,7 +22,7 @@ const GATE_UNIT: f64 = 1.0 / (1u32 << Z_BITS) as f64;
 /// Fractional bits of a peephole.
 const PEEPHOLE_BITS: u32 = 12;
 /// Extra fractional bits that a scaled output's pre-activation should have, if multipliers allow.
-const MOST_SHIFT: u32 = 8;
+pub(super) const MOST_SHIFT: u32 = 8;
 
 /// How integers stand for numbers: `value = mean + integer × step`, element by element.
 #[derive(Clone, Debug)]
@@ -65,14 +65,27 @@ impl Signal {
 pub(super) fn output(layer: &graph::Layer, seen: &LayerStatistics) -> Signal {
     let scale = if let Op::Embedding(embedding) = &layer.op {
         embedding::scale(embedding)
+    } else if matches!(layer.op, Op::Fast(_)) {
+        // Nothing keeps it below 1.
+        scale_of(seen.peak).max(Q15)
     } else if is_scaled(kind(&layer.op)) {
-        let peak = if seen.peak > 0.0 { seen.peak } else { 1.0 };
-        // f32, as the blob stores it: the weights must be made for the very same number.
-        f64::from((peak * HEADROOM / 32767.0) as f32)
+        scale_of(seen.peak)
     } else {
         Q15
     };
     Signal::centred(scale, layer.units())
+}
+
+/// Value of one unit of a signal that calibration saw reach `peak`.
+fn scale_of(peak: f64) -> f64 {
+    let peak = if peak > 0.0 { peak } else { 1.0 };
+    // f32, as the blob stores it: the weights must be made for the very same number.
+    f64::from((peak * HEADROOM / 32767.0) as f32)
+}
+
+/// What the right factor of a recurrent matrix of low rank gives.
+fn inner(rank: usize, seen: &LayerStatistics) -> Signal {
+    Signal::centred(scale_of(seen.inner_peak), rank)
 }
 
 /// True if outputs have a scale of their own.
@@ -82,6 +95,7 @@ fn is_scaled(kind: LayerKind) -> bool {
         LayerKind::Dense(Activation::Linear | Activation::Relu)
             | LayerKind::Rnn(Activation::Relu)
             | LayerKind::Lstm { projection: true, .. }
+            | LayerKind::LayerNorm
     )
 }
 
@@ -102,22 +116,37 @@ pub(super) fn quantize(
     let kind = kind(&layer.op);
     let own = output(layer, seen);
     let scale = own.steps[0];
+    if let Op::LayerNorm(norm) = &layer.op {
+        return norm::quantize(&layer.name, norm, input, weights_type, scale);
+    }
     let rows = Rows::new(layer, seen, input, &own, shrinkage);
     let in_context = || format!("layer `{}` cannot be represented", layer.name);
-    let (mut inner, mut parameters, mut behind) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut inner_rows, mut parameters, mut behind) = (Vec::new(), Vec::new(), Vec::new());
     let mut shift = 0;
     let rows = match &layer.op {
         Op::Lstm(lstm) => {
             if let Some(weights) = &lstm.projection {
-                let rows = Rows::projection(weights, seen, layer.inputs(), shrinkage);
-                (inner, shift) = rows.scaled(weights_type, scale).with_context(in_context)?;
-                parameters = vec![0; format::PARAMETER_BYTES];
-                parameters[format::parameter::SIZE..][..2]
-                    .copy_from_slice(&(lstm.cells() as u16).to_le_bytes());
+                let seen = seen.inner_inputs.as_ref().expect("calibration saw what is projected");
+                let moments = seen.part(layer.inputs()..seen.len());
+                let hidden = Signal::centred(Q15, lstm.cells());
+                let rows = Rows::within(weights, &hidden, &moments, shrinkage);
+                (inner_rows, shift) = rows.scaled(weights_type, scale).with_context(in_context)?;
+                parameters = self::parameters([0; 2], lstm.cells());
             }
             if let Some(weights) = &lstm.peepholes {
                 behind = peepholes(weights, lstm.cells()).with_context(in_context)?;
             }
+            rows.quantize(weights_type, GATE_UNIT).with_context(in_context)?
+        }
+        Op::Fast(fast) => {
+            if let Some(factor) = &fast.factor {
+                let moments = seen.inputs.part(layer.inputs()..seen.inputs.len());
+                let rows = Rows::within(factor, &own, &moments, shrinkage);
+                let scale = inner(factor.rows(), seen).steps[0];
+                (inner_rows, shift) = rows.scaled(weights_type, scale).with_context(in_context)?;
+            }
+            parameters = factors(fast, scale);
+            behind = between(fast).with_context(in_context)?;
             rows.quantize(weights_type, GATE_UNIT).with_context(in_context)?
         }
         _ if is_scaled(kind) => {
@@ -139,10 +168,48 @@ pub(super) fn quantize(
         reverse: layer.is_reverse(),
         beside: layer.beside,
         rows,
-        inner,
+        inner: inner_rows,
         parameters,
         behind,
     })
+}
+
+/// The parameters of a layer, as the blob holds them.
+fn parameters(factors: [u32; 2], size: usize) -> Vec<u8> {
+    let mut bytes = vec![0; format::PARAMETER_BYTES];
+    let [first, second] = factors.map(u32::to_le_bytes);
+    bytes[format::parameter::FACTORS..][..8].copy_from_slice(&[first, second].concat());
+    bytes[format::parameter::SIZE..][..2].copy_from_slice(&(size as u16).to_le_bytes());
+    bytes
+}
+
+/// The parameters of a FastRNN or FastGRNN whose output has this scale.
+fn factors(fast: &Fast, scale: f64) -> Vec<u8> {
+    // What multiplies the candidate, which is Q0.15, brings it to the output's scale.
+    let of_candidate = |factor: f64| (factor * Q15 / scale * f64::from(1 << 29)).round() as u32;
+    let factors = match &fast.update {
+        Update::Residual { alpha, beta } => {
+            [of_candidate(*alpha), (beta * f64::from(1u32 << 31)).round() as u32]
+        }
+        Update::Gated { zeta, nu, .. } => [*zeta, *nu].map(of_candidate),
+    };
+    parameters(factors, fast.factor.as_ref().map_or(0, Matrix::rows))
+}
+
+/// What lies between the two biases of a FastGRNN, in units of a pre-activation, as the blob holds it.
+fn between(fast: &Fast) -> Result<Vec<u8>> {
+    let Update::Gated { candidate_bias, .. } = &fast.update else { return Ok(Vec::new()) };
+    let mut bytes = Vec::new();
+    for (gate, candidate) in fast.bias.iter().zip(candidate_bias) {
+        let units = ((candidate - gate) / GATE_UNIT).round();
+        ensure!(
+            units.abs() < f64::from(1 << 29),
+            "its biases {gate} and {candidate} lie too far apart"
+        );
+        bytes.extend((units as i32).to_le_bytes());
+    }
+    bytes.resize(4 * candidate_bias.len().next_multiple_of(format::BLOCK), 0);
+    Ok(bytes)
 }
 
 /// Peepholes `[gate][cell]` with 12 fractional bits, as the blob holds them: of each group of four
@@ -181,9 +248,14 @@ impl Rows {
         shrinkage: f64,
     ) -> Self {
         let (op, units) = (&layer.op, layer.units());
-        let own = match op.recurrent_matrix() {
-            Some(_) => output.clone(),
-            None => Signal::centred(1.0, 0),
+        // What the recurrent matrix takes, and what calibration saw of it beside the input.
+        let (own, seen_inputs) = match (op, op.recurrent_matrix()) {
+            (Op::Fast(Fast { factor: Some(factor), .. }), _) => (
+                inner(factor.rows(), seen),
+                seen.inner_inputs.as_ref().expect("calibration saw what the factor gives"),
+            ),
+            (_, Some(_)) => (output.clone(), &seen.inputs),
+            (_, None) => (Signal::centred(1.0, 0), &seen.inputs),
         };
         let both = input.clone().chain(own.clone());
         let (x_alone, h_alone) = (0..input.len(), input.len()..both.len());
@@ -226,24 +298,21 @@ impl Rows {
                     // The floors of the peepholes' products.
                     rows.iter_mut().for_each(|row| row.bias += 0.5 * GATE_UNIT);
                 }
-                vec![(both.inputs(&seen.inputs, shrinkage), rows)]
+                vec![(both.inputs(seen_inputs, shrinkage), rows)]
             }
         };
         Self { sets }
     }
 
-    /// The rows of an LSTM's projection, which takes hidden states.
-    fn projection(weights: &Matrix, seen: &LayerStatistics, inputs: usize, shrinkage: f64) -> Self {
-        let signal = Signal::centred(Q15, weights.cols());
-        let seen = seen.inner_inputs.as_ref().expect("calibration saw what is projected");
+    /// The rows of a product within the layer, which takes `signal` with these moments.
+    fn within(weights: &Matrix, signal: &Signal, moments: &Moments, shrinkage: f64) -> Self {
         let target = |r: usize| Target {
             bias: 0.0,
-            contributions: weights.row(r).iter().map(|w| w * Q15).collect(),
+            contributions: weights.row(r).iter().zip(&signal.steps).map(|(w, s)| w * s).collect(),
             inputs: weights.cols(),
         };
-        let moments = seen.part(inputs..seen.len());
         let rows = (0..weights.rows()).map(target).collect();
-        Self { sets: vec![(signal.inputs(&moments, shrinkage), rows)] }
+        Self { sets: vec![(signal.inputs(moments, shrinkage), rows)] }
     }
 
     /// The rows of outputs in units of `scale`, and the fractional bits that their sums have more:
@@ -292,5 +361,8 @@ fn kind(op: &Op) -> LayerKind {
             reset_after: gru.reset != Reset::Before,
         },
         Op::Embedding(_) => LayerKind::Embedding,
+        Op::LayerNorm(_) => LayerKind::LayerNorm,
+        Op::Fast(Fast { update: Update::Residual { .. }, .. }) => LayerKind::FastRnn,
+        Op::Fast(_) => LayerKind::FastGrnn,
     }
 }

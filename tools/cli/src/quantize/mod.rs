@@ -5,6 +5,7 @@
 
 mod embedding;
 mod layer;
+mod norm;
 mod rounding;
 mod rows;
 
@@ -72,11 +73,12 @@ pub struct Layer {
     /// `[gate][cell]`, of an embedding `[token]` with a product each: gates `i f g o`; `z r n` (reset
     /// before); `z r n_x n_h` (reset after).
     pub rows: Vec<Row>,
-    /// Rows of a product within the layer: an LSTM's projection, `[unit]`.
+    /// Rows of a product within the layer: an LSTM's projection, `[unit]`; the right factor of a
+    /// recurrent matrix of low rank, `[rank]`.
     pub inner: Vec<Row>,
     /// Bytes of the blob before the rows.
     pub parameters: Vec<u8>,
-    /// Bytes of the blob behind the rows: an LSTM's peepholes.
+    /// Bytes of the blob behind the rows: an LSTM's peepholes, what lies between a FastGRNN's biases.
     pub behind: Vec<u8>,
 }
 
@@ -182,6 +184,13 @@ impl<'a> Quantizer<'a> {
         ranges: &[Range],
         headroom: f64,
     ) -> Self {
+        let mut ranges = ranges.to_vec();
+        if matches!(graph.layers[0].op, Op::LayerNorm(_)) {
+            // It compares the features with each other: one mean and step for all.
+            let min = ranges.iter().fold(f64::INFINITY, |a, range| a.min(range.min));
+            let max = ranges.iter().fold(f64::NEG_INFINITY, |a, range| a.max(range.max));
+            ranges.fill(Range { min, max });
+        }
         let normalization = ranges.iter().map(|range| {
             let mean = ((range.min + range.max) / 2.0) as f32;
             let reach = (range.max - f64::from(mean)).max(f64::from(mean) - range.min) * headroom;
@@ -260,7 +269,7 @@ impl<'a> Quantizer<'a> {
         let mut best = layers;
         let mut least = self.sqnr(&best)?;
         for index in 0..best.len() {
-            if best[index].kind == LayerKind::Embedding {
+            if let LayerKind::Embedding | LayerKind::LayerNorm = best[index].kind {
                 continue; // Its rows are rounded on their own.
             }
             for shrinkage in &SHRINKAGES[1..] {

@@ -407,13 +407,13 @@ fn flash(summary: &Summary, quantized: &Quantized) -> Vec<Part> {
 }
 
 fn ram(summary: &Summary, quantized: &Quantized) -> Vec<Part> {
-    use gatelet::LayerKind::{Gru, Lstm};
+    use gatelet::LayerKind::{FastGrnn, FastRnn, Gru, Lstm};
     let padded = |n: usize| n.next_multiple_of(4);
     let mut parts = vec![Part { name: "input".to_owned(), bytes: 2 * padded(summary.inputs) }];
     parts.extend(quantized.layers.iter().map(|layer| Part {
         name: format!("{}: state", layer.name),
         bytes: 2 * padded(layer.units)
-            + if matches!(layer.kind, Lstm { .. } | Gru { .. }) {
+            + if matches!(layer.kind, Lstm { .. } | Gru { .. } | FastRnn | FastGrnn) {
                 4 * padded(layer.cells)
             } else {
                 0

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::data::Sequences;
 use crate::graph::{Graph, Output};
 use crate::host;
-use crate::quantize::{Product, Quantized, Row};
+use crate::quantize::{Layer, Product, Quantized, Row};
 
 /// Bars of a histogram.
 const BARS: usize = 48;
@@ -128,12 +128,12 @@ impl Signals {
     }
 
     fn empty(quantized: &Quantized, model: &Model<'_>) -> Self {
-        let layer = |(index, layer): (usize, &crate::quantize::Layer)| {
+        let layer = |(index, layer): (usize, &Layer)| {
             let scale = model.layer(index).map_or(1.0, |layer| f64::from(layer.scale()));
             LayerSignals {
                 outputs: Saturation::default(),
                 cells: matches!(layer.kind, LayerKind::Lstm { .. }).then(Saturation::default),
-                gates: gates(layer.kind).iter().map(|g| (g.name, Saturation::default())).collect(),
+                gates: gates(layer).iter().map(|g| (g.name, Saturation::default())).collect(),
                 histogram: Histogram::new(32768.0 * scale),
             }
         };
@@ -173,7 +173,7 @@ impl Signals {
                 };
                 let before = if layer.reverse { Some(step + 1) } else { step.checked_sub(1) };
                 let h = before.and_then(|before| trace.output(index, before)).unwrap_or(&zero);
-                for (gate, (_, beyond)) in gates(layer.kind).iter().zip(&mut seen.gates) {
+                for (gate, (_, beyond)) in gates(layer).iter().zip(&mut seen.gates) {
                     let rows = &layer.rows[gate.index * layer.cells..][..layer.cells];
                     let z = rows.iter().map(|row| pre_activation(row, &given, h));
                     z.for_each(|z| beyond.add(z.unsigned_abs() >= gate.limit));
@@ -207,7 +207,8 @@ const HARD_SIGMOID: u32 = 1 << 15;
 const TANH: u32 = 8 << 16;
 
 /// The gates whose pre-activations follow from the layer's input and last output alone.
-fn gates(kind: LayerKind) -> Vec<Gate> {
+fn gates(layer: &Layer) -> Vec<Gate> {
+    let (kind, is_full) = (layer.kind, layer.inner.is_empty());
     let gate = |name, index, limit| Gate { name, index, limit };
     let bounded = |hard| if hard { HARD_SIGMOID } else { SIGMOID };
     match kind {
@@ -221,6 +222,9 @@ fn gates(kind: LayerKind) -> Vec<Gate> {
             let limit = bounded(hard_sigmoid);
             vec![gate("z", 0, limit), gate("r", 1, limit)]
         }
+        // Of low rank, they do not follow from h itself.
+        LayerKind::FastRnn if is_full => vec![gate("tanh", 0, TANH)],
+        LayerKind::FastGrnn if is_full => vec![gate("z", 0, SIGMOID)],
         LayerKind::Rnn(Activation::Tanh) | LayerKind::Dense(Activation::Tanh) => {
             vec![gate("tanh", 0, TANH)]
         }

@@ -39,7 +39,7 @@ use super::Budget;
 use crate::graph::{Graph, GraphBuilder, Layer, Op, Output, Reset};
 
 /// Nodes this module takes, for the message that refuses another.
-const ACCEPTED: &str = "LSTM, GRU, RNN, Gather, Gemm, MatMul, Add, Sub, Mul, Div, BatchNormalization, Relu, Sigmoid, Tanh, Softmax, LogSoftmax, \
+const ACCEPTED: &str = "LSTM, GRU, RNN, Gather, Gemm, MatMul, Add, Sub, Mul, Div, BatchNormalization, LayerNormalization, Relu, Sigmoid, Tanh, Softmax, LogSoftmax, \
      and what moves data without mixing it";
 /// First version of the operators with today's recurrent nodes.
 const MIN_OPSET: i64 = 7;

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::array::{Array, Origin, broadcast_shape, data_type, product};
 use super::signal::{Part, Role, Signal};
 use super::{ACCEPTED, Importer, MAX_WIDTH, Node, Value, describe};
-use crate::graph::{Activation, Dense, Embedding, Matrix, Op};
+use crate::graph::{Activation, Dense, Embedding, LayerNorm, Matrix, Op};
 use crate::import::Tensor;
 
 /// Most numbers in a list that says how to move data.
@@ -122,6 +122,7 @@ impl Importer {
             "MatMul" => self.matmul(node, inputs)?,
             "Gemm" => self.gemm(node, inputs)?,
             "BatchNormalization" => self.batch_normalization(node, inputs)?,
+            "LayerNormalization" => self.layer_normalization(node, inputs)?,
             "Relu" => self.activation(node, inputs.signal(0)?, Activation::Relu)?,
             "Tanh" => self.activation(node, inputs.signal(0)?, Activation::Tanh)?,
             "Sigmoid" => self.activation(node, inputs.signal(0)?, Activation::Sigmoid)?,
@@ -349,6 +350,29 @@ impl Importer {
         let epsilon = node.float("epsilon", 1e-5);
         let scale = |k: usize| gamma[k] / (variance[k] + epsilon).sqrt();
         let out = self.affine(node, signal, &scale, &|k| beta[k] - mean[k] * scale(k))?;
+        Ok(Value::Signal(out))
+    }
+
+    fn layer_normalization(&mut self, node: Node<'_>, inputs: &Inputs<'_>) -> Result<Value> {
+        let signal = inputs.signal(0)?;
+        let rank = signal.axes.len();
+        let first = axis(node.int("axis", -1), rank)?;
+        ensure!(
+            first + 1 == rank && signal.is_features(first),
+            "it normalizes axis {first} and those behind it of {signal}; gatelet takes the features"
+        );
+        let width = self.builder.width();
+        let gamma = tensor(node, inputs.weights(1)?)?.vector(width)?;
+        let beta = match inputs.get(2) {
+            Some(_) => tensor(node, inputs.weights(2)?)?.vector(width)?,
+            None => vec![0.0; width],
+        };
+        let epsilon = node.float("epsilon", 1e-5);
+        self.budget.take(node.label(), &[width; 2])?;
+        self.foldable = 0;
+        let out = self.advance(signal)?;
+        let gamma = Matrix::new(width, 1, gamma);
+        self.builder.layer(node.label(), Op::LayerNorm(LayerNorm { gamma, beta, epsilon }))?;
         Ok(Value::Signal(out))
     }
 
