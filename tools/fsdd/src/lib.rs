@@ -5,11 +5,12 @@
 //! computed by the engine's own front-end: what the chip would hear.
 
 use std::f64::consts::LN_2;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use gatelet::audio;
-use gatelet_cli::audio::{Settings, frames};
+use gatelet_cli::audio::{Settings, frames, read_wav};
 use gatelet_cli::data::{Dataset, Sequences, Targets};
 use gatelet_cli::npz::{self, Array, Npz, Values};
 
@@ -23,6 +24,50 @@ const CALIBRATION_STRIDE: usize = 13;
 pub fn recordings() -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/fsdd/fsdd.npz");
     path.is_file().then_some(path)
+}
+
+/// The digits from 0 to 9 by a voice that no model heard, each between silences of half a second, at
+/// 8,000 samples a second; none without Debian's `asterisk-core-sounds-en-wav`.
+///
+/// # Errors
+/// If the package's files are not as expected.
+pub fn unheard_voice() -> Result<Option<Vec<i16>>> {
+    const FOLDER: &str = "/usr/share/asterisk/sounds/en/digits";
+    if !Path::new(FOLDER).is_dir() {
+        return Ok(None);
+    }
+    let silence = vec![0; 4000];
+    let mut pcm = silence.clone();
+    for digit in 0..10 {
+        let path = format!("{FOLDER}/{digit}.wav");
+        let file = File::open(&path).with_context(|| format!("cannot open {path}"))?;
+        pcm.extend(read_wav(file, 8000).with_context(|| format!("cannot read {path}"))?);
+        pcm.extend(&silence);
+    }
+    Ok(Some(pcm))
+}
+
+/// Writes samples as a WAV file of 8,000 a second, in a folder that is made if it does not exist.
+///
+/// # Errors
+/// Those of the file system.
+pub fn write_wav(path: &Path, pcm: &[i16]) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: 8000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let in_context = || format!("cannot write {}", path.display());
+    let mut wav = hound::WavWriter::create(path, spec).with_context(in_context)?;
+    for sample in pcm {
+        wav.write_sample(*sample).with_context(in_context)?;
+    }
+    wav.finalize().with_context(in_context)
 }
 
 /// The official test set, 300 recordings, and a calibration set out of the training recordings.
