@@ -5,6 +5,7 @@
 #[cfg(test)]
 extern crate alloc;
 
+#[cfg(feature = "audio")]
 mod halve;
 #[cfg(feature = "audio")]
 mod hear;
@@ -12,11 +13,13 @@ mod kernels;
 mod light;
 mod motion;
 mod serve;
+#[cfg(feature = "audio")]
 mod sound;
 #[cfg(feature = "audio")]
 mod spotter;
 pub mod text;
 
+#[cfg(feature = "audio")]
 pub use halve::Halver;
 #[cfg(feature = "audio")]
 pub use hear::hear;
@@ -24,6 +27,7 @@ pub use kernels::compare_kernels;
 pub use light::Light;
 pub use motion::{Motion, MotionError, RATE};
 pub use serve::{Cost, Error, Meter, Network, serve};
+#[cfg(feature = "audio")]
 pub use sound::{Playback, Recorder, Sound};
 #[cfg(feature = "audio")]
 pub use spotter::{Spotter, SpotterError, window};
