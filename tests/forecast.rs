@@ -3,6 +3,10 @@
 
 mod common;
 
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
 use common::{Random, cells, data};
 use gatelet::decode::forecast::MISSING;
 use gatelet::decode::{Detector, Forecaster};
@@ -340,4 +344,57 @@ fn what_no_one_could_expect_raises_the_alarm() {
 fn gaps_in_calibration_are_refused() {
     let error = Sequences::new(vec![1.0, f32::NAN], 2, 1, vec![2]).unwrap_err().to_string();
     assert!(error.contains("x[0, 1, 0] is NaN: clean the data"), "{error}");
+}
+
+/// What the firmware's logic answers on this machine.
+fn on_host(model: Model<'_>, mut input: &[u8]) -> Vec<u8> {
+    let (mut memory, mut spare) = (vec![0; model.memory_words()], vec![0; model.memory_words()]);
+    let mut online = Forecaster::<4>::new(Stream::new(model, &mut memory).unwrap()).unwrap();
+    let mut output = Vec::new();
+    gatelet_app::forecast(&mut online, &mut spare, &mut input, &mut output).unwrap();
+    output
+}
+
+/// A home's hours with a gap, a spike and the extremes: every forecast of a day ahead, every score.
+#[test]
+fn boards_forecast_as_the_host_does() {
+    let path = data("blobs/household_lstm_int8_dsp.gate");
+    let blob = Blob::read(&path).unwrap();
+    let model = blob.model().unwrap();
+    let mut samples = Vec::new();
+    let mut memory = vec![0; model.memory_words()];
+    let online = Forecaster::<4>::new(Stream::new(model, &mut memory).unwrap()).unwrap();
+    for row in &series("household", 4).rows[2570..2630] {
+        let row: Vec<f32> = row.iter().map(|v| *v as f32).collect();
+        let mut x = [0; 4];
+        online.quantize(&row, &mut x);
+        samples.push(x);
+    }
+    assert!(samples.iter().any(|x| x[0] == MISSING), "these hours have a gap");
+    samples[30] = [i16::MAX, -i16::MAX, MISSING, i16::MAX];
+    let mut input = (samples.len() as u32).to_le_bytes().to_vec();
+    input.extend(samples.iter().flatten().flat_map(|x| x.to_le_bytes()));
+    let expected = on_host(model, &input);
+    assert_eq!(expected.len(), samples.len() * (4 + 24 * 2 * 2));
+    let scores = expected.chunks_exact(100).map(|step| u16::from_le_bytes([step[0], step[1]]));
+    assert!(scores.clone().any(|score| score > 10 << 8) && scores.clone().any(|score| score == 0));
+
+    for board in
+        ["cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55", "riscv32"]
+    {
+        let mut cargo = Command::new(env!("CARGO"))
+            .args(["run", "--quiet", "--release", "--locked", "--example", "forecast"])
+            .args(["--target-dir", "target"])
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("boards").join(board))
+            .env_remove("RUSTFLAGS")
+            .env("GATELET_MODEL", &path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        cargo.stdin.take().unwrap().write_all(&input).unwrap();
+        let output = cargo.wait_with_output().unwrap();
+        assert!(output.status.success(), "{board} failed");
+        assert!(output.stdout == expected, "{board} differs");
+    }
 }

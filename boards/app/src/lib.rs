@@ -5,6 +5,8 @@
 #[cfg(test)]
 extern crate alloc;
 
+#[cfg(feature = "forecast")]
+mod forecast;
 #[cfg(feature = "audio")]
 mod halve;
 #[cfg(feature = "audio")]
@@ -19,6 +21,8 @@ mod sound;
 mod spotter;
 pub mod text;
 
+#[cfg(feature = "forecast")]
+pub use forecast::forecast;
 #[cfg(feature = "audio")]
 pub use halve::Halver;
 #[cfg(feature = "audio")]

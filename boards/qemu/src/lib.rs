@@ -76,6 +76,20 @@ pub fn answer_text(stream: &mut gatelet::Stream<'_, '_>) -> ! {
     process::exit(0)
 }
 
+/// Forecasts all of standard input with a `spare` memory to look ahead in, and ends QEMU.
+///
+/// # Panics
+/// If standard input is not as [`gatelet_app::forecast`] wants it, or the model is no forecaster.
+#[cfg(feature = "forecast")]
+pub fn forecast<const N: usize>(stream: gatelet::Stream<'_, '_>, spare: &mut [u32]) -> ! {
+    let mut input = console::Console(io::stdin().expect("semihosting"));
+    let mut output = console::Console(io::stdout().expect("semihosting"));
+    let mut forecaster = gatelet::decode::Forecaster::<N>::new(stream).expect("a forecaster");
+    gatelet_app::forecast(&mut forecaster, spare, &mut input, &mut output)
+        .expect("samples on standard input");
+    process::exit(0)
+}
+
 /// The firmware that hears with `$net`, a type of `gatelet::include_model!` whose blob has settings of
 /// front-end and trigger.
 #[cfg(feature = "audio")]
