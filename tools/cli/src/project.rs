@@ -35,7 +35,11 @@ pub fn create(folder: &Path, board: &Board, blob: &Blob) -> Result<()> {
             }
         }
         copy(&board.readme(), &project.join("README.md"))?;
-        edit(&project.join("Cargo.toml"), |manifest| lead_back(manifest, board.folder()))?;
+        edit(&project.join("Cargo.toml"), |manifest| {
+            // They stay behind.
+            manifest.remove("example");
+            lead_back(manifest, board.folder());
+        })?;
         edit(&project.join(".cargo/config.toml"), |config| {
             config["env"]["GATELET_MODEL"]["value"] = toml_edit::value("model.gate");
         })?;
