@@ -105,6 +105,48 @@ fn every_truncation_is_refused() {
     }
 }
 
+/// Which CRC-32 does not promise: it finds bursts, and any three bits.
+#[test]
+fn every_swap_of_two_bytes_is_refused() {
+    let blobs = golden_blobs();
+    let (name, blob) = blobs.iter().min_by_key(|(_, blob)| blob.len()).unwrap();
+    (0..blob.len()).into_par_iter().for_each(|a| {
+        let mut swapped = blob.clone();
+        for b in a + 1..blob.len() {
+            if blob[a] != blob[b] {
+                swapped.swap(a, b);
+                assert!(refusal(&swapped).is_some(), "{name}: bytes {a} and {b}");
+                swapped.swap(a, b);
+            }
+        }
+    });
+}
+
+/// Blobs of every minor version load, and answer what their self-test says where they carry one.
+#[test]
+fn golden_blobs_load_for_ever() {
+    let mut versions = std::collections::BTreeSet::new();
+    for (name, bytes) in golden_blobs() {
+        let blob = Blob::new(&bytes);
+        let model = blob.model().unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut memory = vec![0; model.memory_words()];
+        assert_eq!(model.self_test(&mut memory), Ok(()), "{name}");
+        versions.insert(u16::from_le_bytes([bytes[header::MINOR], bytes[header::MINOR + 1]]));
+    }
+    assert!(versions.contains(&0) && versions.contains(&format::MINOR), "{versions:?}");
+}
+
+/// A self-test whose steps are not what its length says.
+#[test]
+fn self_tests_that_do_not_fit_are_refused() {
+    let blob = std::fs::read(common::data("blobs/small_gru_int8_plain.gate")).unwrap();
+    let (_, at) = section(&blob, extra::SELF_TEST);
+    for steps in [0u16, 1, 99, 0x8000, 0xffff] {
+        let field = Some(Error::Header { field: "selftest" });
+        assert_eq!(refusal(&forged(&blob, at + 4, &steps.to_le_bytes())), field, "{steps} steps");
+    }
+}
+
 #[test]
 fn an_unaligned_blob_is_refused() {
     let blob = sample();

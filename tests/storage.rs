@@ -425,3 +425,18 @@ fn wear_is_one_erasure_of_each_page_an_update() {
         assert!(blob[pages..].iter().all(|n| *n == 0));
     }
 }
+
+/// The demonstration on a board: the digits' LSTM answers while the GRU that replaces it arrives.
+#[test]
+fn a_board_updates_its_model_while_it_runs() {
+    let output = std::process::Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--release", "--locked", "--target-dir", "target"])
+        .current_dir(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("boards/update"))
+        .env_remove("RUSTFLAGS")
+        .output()
+        .expect("cargo runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(said.matches("the old model says").count(), 20, "{said}");
+    assert!(said.contains("the new model says") && said.contains("[26, 21]"), "{said}");
+}

@@ -20,6 +20,8 @@ mod sound;
 #[cfg(feature = "audio")]
 mod spotter;
 pub mod text;
+#[cfg(feature = "storage")]
+pub mod update;
 
 #[cfg(feature = "forecast")]
 pub use forecast::forecast;

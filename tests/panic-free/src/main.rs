@@ -44,6 +44,7 @@ pub unsafe extern "C" fn _start(
     // SAFETY: as the caller promises.
     let x = unsafe { slice::from_raw_parts(x, halves) };
     let Ok(model) = Model::from_bytes(blob) else { return 1 };
+    let tested = model.self_test(memory).is_ok() as usize;
     let Ok(mut stream) = Stream::new(model, memory) else { return 2 };
     let Ok(y) = stream.step(x) else { return 3 };
     #[cfg(feature = "planted")]
@@ -60,7 +61,7 @@ pub unsafe extern "C" fn _start(
     let first = first + token.and_then(character).map_or(0, |c| c as usize);
     let named = model.labels().count() + model.metadata().len();
     stream.reset();
-    let seen = first + named + stream.layer_output(0).len() + stream.state().len();
+    let seen = tested + first + named + stream.layer_output(0).len() + stream.state().len();
     let forecast = forecast(stream, x, spare, forecasts);
     let Ok(mut listener) = Listener::<11, 8>::new(model, memory) else { return 4 };
     let (mut pcm, mut events) = (x, 0);

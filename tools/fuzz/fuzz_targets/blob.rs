@@ -1,8 +1,11 @@
-//! A blob from anywhere, sealed so that its CRC does not save the reader: refused, or it can be
-//! stepped, whatever its weights, its inputs and the state put into it.
+//! A blob from anywhere, sealed so that its CRC does not save the reader: refused, or everything can
+//! be done with it, whatever its weights, its inputs and the state put into it.
 #![no_main]
 
+use gatelet::audio::{Frontend, Listener};
 use gatelet::blob::format::{self, header};
+use gatelet::decode::Sampler;
+use gatelet::decode::trigger::Trigger;
 use gatelet::{Error, Model, Stream};
 use libfuzzer_sys::fuzz_target;
 
@@ -36,10 +39,10 @@ fn seal(blob: &mut [u8]) {
     blob[end..].copy_from_slice(&crc.to_le_bytes());
 }
 
-/// Does all that can be done with a model.
 fn drive(model: Model<'_>, noise: [u8; 8]) {
     let noise = u64::from_le_bytes(noise);
     let mut memory = vec![0; model.memory_words()];
+    let _ = model.self_test(&mut memory);
     let mut stream = Stream::new(model, &mut memory).expect("the words it asked for");
     let mut x: Vec<i16> = (0..model.inputs())
         .map(|k| (noise.rotate_left(7 * k as u32) as i16).wrapping_add(k as i16))
@@ -56,16 +59,62 @@ fn drive(model: Model<'_>, noise: [u8; 8]) {
         let units = model.layer(index).expect("a layer of the table").units();
         let c = vec![noise as i32; units];
         let _ = stream.set_state(index, &vec![noise as i16; units], &c);
-        assert_eq!(stream.layer_output(index).len(), units);
+        let _ = (stream.layer_output(index), stream.layer_state(index));
     }
     step(&mut stream, &x);
     let features: Vec<f32> = x.iter().map(|x| f32::from_bits((*x as u32) << 16)).collect();
     model.quantize(&features, &mut x);
     step(&mut stream, &x);
+    let raw = stream.outputs().to_vec();
+    model.dequantize(&raw, &mut vec![0.0; model.outputs()]);
+    read(&mut stream, noise);
+    listen(model, noise);
     assert!(model.labels().count() + model.metadata().len() < usize::MAX);
 }
 
+/// One step; a sequence that is full starts over.
 fn step(stream: &mut Stream<'_, '_>, x: &[i16]) {
     let outputs = stream.model().outputs();
-    assert_eq!(stream.step(x).expect("an input of its width").len(), outputs);
+    match stream.step(x) {
+        Ok(y) => assert_eq!(y.len(), outputs),
+        Err(error) => {
+            assert!(matches!(error, Error::Steps { .. }), "{error}");
+            stream.reset();
+        }
+    }
+}
+
+fn read(stream: &mut Stream<'_, '_>, noise: u64) {
+    let text = noise.to_le_bytes();
+    let mut sampler = Sampler::new(stream.model().output_scale(), noise as u8 as f32 / 64.0, noise);
+    if stream.read(&text).is_err() || stream.prompt(b"Ab ").is_err() {
+        stream.reset();
+    }
+    if let Some(vocabulary) = stream.model().vocabulary() {
+        for _ in 0..4 {
+            let Some(token) = stream.generate(|logits| sampler.pick(logits)) else { break };
+            let _ = vocabulary.character(token);
+        }
+        let _ = vocabulary.character(noise as i16);
+    }
+}
+
+fn listen(model: Model<'_>, noise: u64) {
+    let pcm: Vec<i16> = (0..600).map(|k| noise.rotate_left(5 * k) as i16).collect();
+    let mut memory = vec![0; Listener::<8, 128>::words(&model)];
+    if let Ok(mut listener) = Listener::<8, 128>::new(model, &mut memory) {
+        let mut pcm = &pcm[..];
+        while listener.next_frame(&mut pcm).is_some() {}
+    } else if let Some(settings) = model.audio() {
+        let mut frontend = Frontend::new(settings, &mut memory).expect("the words it asked for");
+        let mut pcm = &pcm[..];
+        while frontend.next_frame(&mut pcm).is_some() {}
+    }
+    if let Some(settings) = model.trigger()
+        && let Ok(mut trigger) = Trigger::<8, 128>::new(settings)
+    {
+        for k in 0..8 {
+            trigger.push(&[noise.rotate_left(9 * k) as i16; 8]);
+        }
+    }
 }

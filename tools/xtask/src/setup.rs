@@ -1,5 +1,5 @@
-//! Installs what is missing: Rust's targets and components through rustup, QEMU and recordings through
-//! apt.
+//! Installs what is missing: Rust's targets, components and Miri through rustup, QEMU, a C++ compiler and
+//! recordings through apt.
 
 use std::path::Path;
 use std::{env, fs};
@@ -20,8 +20,39 @@ pub(crate) fn enter_root() -> Result<()> {
 /// Where it cannot; the message says what to run by hand.
 pub(crate) fn install() -> Result<()> {
     rust()?;
+    nightly()?;
+    cpp()?;
     qemu()?;
     voices()
+}
+
+/// For Miri alone.
+fn nightly() -> Result<()> {
+    const MIRI: &str = "--component miri --component rust-src";
+    if !read("rustup toolchain list")?.lines().any(|line| line.starts_with("nightly")) {
+        return run(&format!("rustup toolchain install nightly --profile minimal {MIRI}"));
+    }
+    let installed = read("rustup component list --toolchain nightly --installed")?;
+    let has = |name| installed.lines().any(|line| line.starts_with(name));
+    if has("miri") && has("rust-src") {
+        return Ok(());
+    }
+    run("rustup component add --toolchain nightly miri rust-src")
+}
+
+/// For libFuzzer, which is C++.
+fn cpp() -> Result<()> {
+    if exists("c++") {
+        return Ok(());
+    }
+    let Some(apt) = apt() else {
+        bail!(
+            "a C++ compiler is missing: install it, on Debian or Ubuntu with `apt-get install g++` as \
+             root"
+        );
+    };
+    run(&format!("{apt} update -q"))?;
+    run(&format!("{apt} install -y --no-install-recommends g++"))
 }
 
 /// rustup does this by itself unless told not to install toolchains automatically.

@@ -1,5 +1,7 @@
 //! Every check that a change must pass.
 
+use std::env;
+use std::fs;
 use std::io::{Write, stdout};
 use std::process::Command;
 use std::time::Instant;
@@ -18,6 +20,11 @@ const TARGETS: [(&str, &str); 6] = [
     ("thumbv8m.main-none-eabihf", "cortex-m55"),
     ("riscv32imac-unknown-none-elf", "generic-rv32"),
 ];
+
+/// Readers of what comes from outside: a target each in `tools/fuzz`.
+const FUZZED: [&str; 8] = ["blob", "slots", "onnx", "hdf5", "keras", "safetensors", "npz", "wav"];
+/// For each of them, a minute together.
+const FUZZ_SECONDS: u32 = 8;
 
 /// What has passed and failed so far.
 #[derive(Default)]
@@ -89,7 +96,44 @@ pub(crate) fn run() -> Result<bool> {
     tally.stage("documentation", doc)?;
     tally.stage("package", command("cargo package --locked --allow-dirty --package gatelet"))?;
     tally.stage("tests", command("cargo test --release --locked --workspace --no-fail-fast"))?;
+    miri(&mut tally)?;
+    fuzz(&mut tally)?;
 
     println!("\n{} passed, {} failed", tally.passed, tally.failed);
     Ok(tally.failed == 0)
+}
+
+/// No undefined behaviour in the engine, and the same bits where bytes are the other way round.
+fn miri(tally: &mut Tally) -> Result<()> {
+    let line = "rustup run nightly cargo miri test --locked";
+    for (machine, arguments, flags) in [
+        ("x86-64 with AVX2", "", "-Ctarget-feature=+avx2"),
+        ("s390x, big-endian", " --target s390x-unknown-linux-gnu", ""),
+    ] {
+        let mut command = command(&format!("{line}{arguments}"));
+        command.current_dir("tests/miri");
+        command.env("MIRIFLAGS", "-Zmiri-disable-isolation").env("RUSTFLAGS", flags);
+        tally.stage(&format!("the engine under Miri, {machine}"), command)?;
+    }
+    Ok(())
+}
+
+/// Goes on from the corpora in `tools/fuzz`. What is found that is new lands in `target/fuzz`.
+fn fuzz(tally: &mut Tally) -> Result<()> {
+    let folder = env::current_dir()?.join("target/fuzz");
+    for target in FUZZED {
+        let corpus = folder.join(target);
+        fs::create_dir_all(&corpus)?;
+        let line = format!("cargo run --quiet --release --locked --bin {target} --");
+        let mut command = command(&line);
+        command
+            .current_dir("tools/fuzz")
+            .arg(&corpus)
+            .args([&format!("corpus/{target}"), "../../tests/data/import"])
+            .arg(format!("-artifact_prefix={}/{target}-", folder.display()))
+            .arg(format!("-max_total_time={FUZZ_SECONDS}"))
+            .args(["-max_len=65536", "-timeout=10", "-rss_limit_mb=2048", "-malloc_limit_mb=1024"]);
+        tally.stage(&format!("fuzzing of {target}, {FUZZ_SECONDS} s"), command)?;
+    }
+    Ok(())
 }
