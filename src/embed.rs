@@ -76,6 +76,17 @@ macro_rules! include_model {
                 Self::MODEL.advance(&mut self.memory, x);
             }
 
+            /// One step of the encoder of an encoder-decoder; what [`step`](Self::step) advances is
+            /// the decoder.
+            pub fn encode(&mut self, x: &[i16; Self::INPUTS]) {
+                Self::MODEL.encode(&mut self.memory, x);
+            }
+
+            /// Starts the decoder from the states in which the encoder is.
+            pub fn hand_over(&mut self) {
+                Self::MODEL.hand_over(&mut self.memory);
+            }
+
             /// The output at the current state.
             pub fn output(&mut self) -> &[i16; Self::OUTPUTS] {
                 // Always as long as the model says: the fallback is never reached.

@@ -83,6 +83,8 @@ pub enum Error {
         /// Most steps of a sequence, see [`Model::steps`](crate::Model::steps).
         most: usize,
     },
+    /// The model is no encoder-decoder.
+    Encoder,
     /// The model has no vocabulary: it takes features, or its tokens are no text.
     Vocabulary,
     /// The layer has no state that can be set: it is not recurrent, does not exist, or starts from
@@ -112,6 +114,7 @@ impl Error {
             Self::SelfTest => "the self-test fails",
             Self::Memory { .. } | Self::Shape { .. } => "wrong size",
             Self::Steps { .. } => "the sequence is too long",
+            Self::Encoder => "no encoder",
             Self::Vocabulary => "no vocabulary",
             Self::State { .. } => "not a recurrent layer",
         }
@@ -161,6 +164,7 @@ impl fmt::Display for Error {
                 "the model takes sequences of {most} steps at most: reset the stream before the next"
             ),
             Self::State { layer } => write!(f, "layer {layer} has no state that can be set"),
+            Self::Encoder => f.write_str("the model is no encoder-decoder"),
             Self::Vocabulary => f.write_str(
                 "the model has no vocabulary: make its blob with `gatelet quantize --vocabulary`",
             ),

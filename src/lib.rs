@@ -29,6 +29,8 @@
 //! - The kernels, matrix products and cells: portable Rust defines the answer, a file per
 //!   architecture gives the same bits faster: Armv6-M, Armv7-M, Armv7E-M and Armv8-M with DSP,
 //!   Armv8.1-M with Helium, RV32IM, x86-64. `build.rs` chooses by target and `target-cpu`.
+//! - An encoder-decoder is a model in two parts: [`Stream::encode`] reads a sequence, after
+//!   [`Stream::hand_over`] the steps are the decoder's.
 //! - [`Vocabulary`]: UTF-8 to tokens and back, by a table in the blob.
 //! - [`audio`]: from microphone samples to the features of a network; [`decode`]: from outputs to
 //!   decisions.

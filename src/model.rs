@@ -25,6 +25,8 @@ pub struct Model<'a> {
     // What every step needs to know of all layers, so that it reads each layer's record once.
     inputs: usize,
     outputs: usize,
+    /// Layers of the encoder of an encoder-decoder, else 0.
+    encoder: usize,
     /// Layers up to the last recurrent one; those behind it are the head.
     pub(crate) body: usize,
     pub(crate) scratch_words: usize,
@@ -89,8 +91,15 @@ impl<'a> Model<'a> {
     }
 
     const fn new(blob: Blob<'a>) -> Self {
-        let mut model =
-            Self { blob, inputs: 0, outputs: 0, body: 0, scratch_words: 0, region_words: 0 };
+        let mut model = Self {
+            blob,
+            inputs: 0,
+            outputs: 0,
+            encoder: blob.encoder(),
+            body: 0,
+            scratch_words: 0,
+            region_words: 0,
+        };
         let mut index = 0;
         while let Some(layer) = blob.layer(index) {
             index += 1;
@@ -124,6 +133,11 @@ impl<'a> Model<'a> {
     /// Elements of the output.
     pub const fn outputs(&self) -> usize {
         self.outputs
+    }
+
+    /// Layers of the encoder, from the first on; 0 if the model is no encoder-decoder.
+    pub const fn encoder(&self) -> usize {
+        self.encoder
     }
 
     /// Number of layers.
@@ -363,11 +377,47 @@ impl<'a> Model<'a> {
         if self.is_bidirectional() {
             return self.keep(memory, x);
         }
+        self.lay(memory, x);
+        self.walk(memory, self.encoder, self.body);
+    }
+
+    /// Takes `x` and advances the layers of the encoder by one step.
+    #[doc(hidden)]
+    pub fn encode(&self, memory: &mut [u32], x: &[i16]) {
+        self.lay(memory, x.iter().copied());
+        self.walk(memory, 0, self.encoder);
+    }
+
+    /// Copies the states of the encoder's recurrent layers over those of the decoder's.
+    #[doc(hidden)]
+    pub fn hand_over(&self, memory: &mut [u32]) {
+        let words = |index: usize| -> usize {
+            let before = (0..index).filter_map(|index| self.blob.layer(index));
+            self.layers_at() + before.map(|layer| layer.state_words()).sum::<usize>()
+        };
+        let (mut from, mut to) = (0, self.encoder);
+        loop {
+            (from, to) = (self.blob.next_recurrent(from), self.blob.next_recurrent(to));
+            let Some(layer) = self.blob.layer(from) else { break };
+            if from >= self.encoder {
+                break;
+            }
+            let (front, back) = split(memory, words(to));
+            let states = front.get(words(from)..).unwrap_or(&[]);
+            for (own, encoded) in back.iter_mut().zip(states).take(layer.state_words()) {
+                *own = *encoded;
+            }
+            (from, to) = (from + 1, to + 1);
+        }
+    }
+
+    /// Lays `x` where the first layer reads it.
+    #[inline(always)]
+    fn lay(&self, memory: &mut [u32], x: impl Iterator<Item = i16>) {
         let halves: &mut [i16] = bytemuck::cast_slice_mut(memory);
         for (input, x) in halves.iter_mut().zip(x.take(self.inputs())) {
             *input = x;
         }
-        self.walk(memory, 0, self.body);
     }
 
     /// Runs the head on the current state, or all passes, and returns the output.
@@ -398,13 +448,17 @@ impl<'a> Model<'a> {
     fn walk(&self, memory: &mut [u32], first: usize, end: usize) {
         let (x, rest) = split(memory, padded(self.inputs) / 2);
         let (scratch, mut rest) = split(rest, self.scratch_words);
-        let mut input: &[i16] = bytemuck::cast_slice(x);
+        let x: &[i16] = bytemuck::cast_slice(x);
+        let mut input = x;
         let mut index = if first < end { 0 } else { end };
         while index < end
             && let Some(layer) = &self.blob.layer(index)
         {
             let (state, behind) = split(rest, layer.state_words());
             rest = behind;
+            if index == self.encoder {
+                input = x;
+            }
             if index >= first {
                 let (scratch, _) = split(scratch, layer.scratch_words());
                 layer.step(input, state, scratch);
@@ -476,6 +530,27 @@ impl<'a, 'm> Stream<'a, 'm> {
         Ok(())
     }
 
+    /// One step of the encoder of an encoder-decoder; [`hand_over`](Self::hand_over) ends them. What
+    /// [`step`](Self::step) advances is the decoder.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if `x` has another length than [`Model::inputs`]; [`Error::Encoder`] if the
+    /// model has no encoder.
+    pub fn encode(&mut self, x: &[i16]) -> Result<(), Error> {
+        if self.model.encoder() == 0 {
+            return Err(Error::Encoder);
+        }
+        expect(self.model.inputs(), x.len())?;
+        self.model.encode(self.memory, x);
+        Ok(())
+    }
+
+    /// Starts the decoder from the states in which the encoder is: of its recurrent layers, the first
+    /// takes over from the encoder's first, the second from the second.
+    pub fn hand_over(&mut self) {
+        self.model.hand_over(self.memory);
+    }
+
     /// The output at the current state.
     pub fn output(&mut self) -> &[i16] {
         self.model.output(self.memory)
@@ -533,12 +608,20 @@ impl<'a, 'm> Stream<'a, 'm> {
         Ok(self.output())
     }
 
-    /// Advances over what output is generated from: a text of UTF-8, without the token behind it.
+    /// Advances over what output is generated from: a text of UTF-8, without the token behind it. An
+    /// encoder-decoder encodes it, with the tokens before and behind it, and starts the decoder.
     ///
     /// # Errors
     /// As [`read`](Self::read).
     pub fn prompt(&mut self, text: &[u8]) -> Result<(), Error> {
         let vocabulary = self.model.vocabulary().ok_or(Error::Vocabulary)?;
+        if self.model.encoder() > 0 {
+            for token in vocabulary.tokens(text) {
+                self.encode(&[token])?;
+            }
+            self.hand_over();
+            return vocabulary.output_start().map_or(Ok(()), |start| self.advance(&[start]));
+        }
         for token in vocabulary.start().into_iter().chain(vocabulary.encode(text)) {
             self.advance(&[token])?;
         }

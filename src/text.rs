@@ -29,7 +29,7 @@ pub struct Vocabulary<'a> {
 }
 
 impl<'a> Vocabulary<'a> {
-    /// The section of a model that knows `tokens` of text and, where it generates any, `outputs`.
+    /// The section of a model that knows `tokens` of text and gives `outputs`.
     /// `None` if it contradicts itself or the model.
     pub(crate) const fn new(section: &'a [u8], tokens: usize, outputs: usize) -> Option<Self> {
         let Some((special, table)) = section.split_first_chunk() else { return None };

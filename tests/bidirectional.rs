@@ -51,6 +51,7 @@ fn alone(layer: &Layer, input: &Rows) -> Rows {
     let model = Quantized {
         normalization: vec![(0.0, 1.0); layer.inputs],
         layers: vec![layer],
+        encoder: 0,
         output: Output::EveryStep,
         output_scaling: None,
         steps: 0,

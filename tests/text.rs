@@ -4,11 +4,8 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use common::{data, sealed};
+use common::{data, on_board, on_host, sealed};
 use gatelet::blob::format::{extra, header, vocabulary};
 use gatelet::{Error, Packing, Stream, WeightType};
 use gatelet_cli::calibrate::calibrate;
@@ -196,36 +193,6 @@ fn text_is_classified_as_its_tokens_are() {
     assert!(format!("{:#}", classify(&model, b"").unwrap_err()).contains("empty"));
 }
 
-/// Runs the board's example `text` with `blob` on `input`.
-fn on_board(board: &str, name: &str, blob: &Blob, input: &[u8]) -> Vec<u8> {
-    let path: PathBuf = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("text-{name}.gate"));
-    std::fs::write(&path, blob.bytes()).unwrap();
-    let mut cargo = Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "--release", "--locked", "--example", "text"])
-        .args(["--target-dir", "target"])
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("boards").join(board))
-        .env_remove("RUSTFLAGS")
-        .env("GATELET_MODEL", &path)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    cargo.stdin.take().unwrap().write_all(input).unwrap();
-    let output = cargo.wait_with_output().unwrap();
-    assert!(output.status.success(), "{board} failed");
-    output.stdout
-}
-
-/// What the same logic answers on this machine.
-fn on_host(blob: &Blob, mut input: &[u8]) -> Vec<u8> {
-    let model = blob.model().unwrap();
-    let mut memory = vec![0; model.memory_words()];
-    let mut stream = Stream::new(model, &mut memory).unwrap();
-    let mut output = Vec::new();
-    gatelet_app::text::answer(&mut stream, &mut input, &mut output).unwrap();
-    output
-}
-
 #[test]
 fn boards_classify_reviews_as_the_host_does() {
     let mut input = Vec::new();
@@ -277,7 +244,12 @@ fn text_is_generated_as_it_is_evaluated() {
     let blob = shakespeare(Packing::Plain);
     let model = blob.model().unwrap();
     let text = |prompt: &str, temperature, seed| {
-        generate(&model, prompt.as_bytes(), Generation { length: 120, temperature, seed }).unwrap()
+        generate(
+            &model,
+            prompt.as_bytes(),
+            Generation { length: 120, temperature: Some(temperature), seed },
+        )
+        .unwrap()
     };
     let prompt = "PROSPERO.\nMy ";
     let (first, second) = (text(prompt, 0.7, 1), text(prompt, 0.7, 2));
@@ -289,7 +261,7 @@ fn text_is_generated_as_it_is_evaluated() {
     // Cold text repeats itself, hot text does not spell.
     let likely = |text: &str| text.matches("the").count();
     assert!(likely(&text("\n", 0.2, 3)) > likely(&text("\n", 5.0, 3)));
-    let refusal = generate(&model, b"", Generation { length: 1, temperature: 1.0, seed: 1 });
+    let refusal = generate(&model, b"", Generation { length: 1, temperature: None, seed: 1 });
     assert!(format!("{:#}", refusal.unwrap_err()).contains("--prompt"));
 }
 
@@ -299,7 +271,7 @@ fn boards_generate_what_the_host_does() {
     let prompt = b"To be, or not to be";
     let expected = on_host(&blob, prompt);
     let model = blob.model().unwrap();
-    let how = Generation { length: 200, temperature: 0.7, seed: 1 };
+    let how = Generation { length: 200, temperature: None, seed: 1 };
     assert_eq!(expected, (generate(&model, prompt, how).unwrap() + "\n").into_bytes());
     for board in ["cortex-m0", "cortex-m55", "riscv32"] {
         let found = on_board(board, &format!("shakespeare-{board}"), &blob, prompt);

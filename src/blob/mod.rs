@@ -81,9 +81,6 @@ impl<'a> Blob<'a> {
         if !is_scale(self.f32(header::OUTPUT_SCALE)) {
             return Err(Error::Header { field: "output_scale" });
         }
-        if self.u16(header::ENCODER) != 0 {
-            return Err(Error::Header { field: "encoder" });
-        }
         let mut at = header::RESERVED;
         while at < header::BYTES {
             if self.u8(at) != 0 {
@@ -105,7 +102,8 @@ impl<'a> Blob<'a> {
         let mut index = 0;
         while index < self.depth() {
             let layer = tri!(self.check_layer(index));
-            if index > 0 && matches!(layer.kind, LayerKind::Embedding) {
+            let is_first = index == 0 || index == self.encoder();
+            if !is_first && matches!(layer.kind, LayerKind::Embedding) {
                 return Err(Error::Layer { layer: index as u8, field: "kind" });
             }
             whole_sequence |= layer.reverse || layer.beside;
@@ -118,7 +116,7 @@ impl<'a> Blob<'a> {
                     return Err(Error::Layer { layer: index as u8, field: "units" });
                 }
             } else {
-                inputs = if index == 0 { layer.inputs } else { outputs };
+                inputs = if is_first { layer.inputs } else { outputs };
                 outputs = 0;
             }
             if layer.inputs != inputs {
@@ -130,7 +128,62 @@ impl<'a> Blob<'a> {
         if whole_sequence != (self.steps() > 0) {
             return Err(Error::Header { field: "steps" });
         }
-        Ok(())
+        self.check_encoder(whole_sequence)
+    }
+
+    /// The decoder must be able to take over where the encoder ends.
+    const fn check_encoder(&self, whole_sequence: bool) -> Result<(), Error> {
+        const INVALID: Error = Error::Header { field: "encoder" };
+        let encoder = self.encoder();
+        if encoder == 0 {
+            return Ok(());
+        }
+        let (Some(first), Some(second)) = (self.layer(0), self.layer(encoder)) else {
+            return Err(INVALID);
+        };
+        let alike = matches!(first.kind, LayerKind::Embedding)
+            == matches!(second.kind, LayerKind::Embedding);
+        if whole_sequence || self.answers_last() || !alike || first.width() != second.width() {
+            return Err(INVALID);
+        }
+        let (mut from, mut to) = (0, encoder);
+        loop {
+            from = self.next_recurrent(from);
+            to = self.next_recurrent(to);
+            match (self.layer(from), self.layer(to)) {
+                (Some(a), Some(b)) if from < encoder => {
+                    let (a_code, b_code) = (a.kind.code(), b.kind.code());
+                    if a_code.0 != b_code.0
+                        || a_code.1 != b_code.1
+                        || a.units != b.units
+                        || a.state_words() != b.state_words()
+                        || a.scale.to_bits() != b.scale.to_bits()
+                    {
+                        return Err(INVALID);
+                    }
+                }
+                // Behind the encoder's last recurrent layer the next is the decoder's first.
+                (_, None) if from >= encoder => return Ok(()),
+                _ => return Err(INVALID),
+            }
+            from += 1;
+            to += 1;
+        }
+    }
+
+    /// The first recurrent layer from `index` on; the number of layers if there is none.
+    pub(crate) const fn next_recurrent(&self, mut index: usize) -> usize {
+        while let Some(layer) = self.layer(index)
+            && !layer.is_recurrent()
+        {
+            index += 1;
+        }
+        index
+    }
+
+    /// Layers of the encoder, from the first on; 0 if the model is no encoder-decoder.
+    pub(crate) const fn encoder(&self) -> usize {
+        self.u16(header::ENCODER) as usize
     }
 
     const fn check_layer(&self, index: usize) -> Result<Layer<'a>, Error> {

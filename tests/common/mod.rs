@@ -1,9 +1,11 @@
 //! What several tests need: small networks, and blobs of them.
 #![allow(dead_code)]
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use gatelet::{Packing, WeightType};
+use gatelet::{Packing, Stream, WeightType};
 use gatelet_cli::calibrate::calibrate;
 use gatelet_cli::data::Sequences;
 use gatelet_cli::graph::{
@@ -155,4 +157,34 @@ pub(crate) fn classifier(
     let (bias, activation) = (random.vector(classes), Activation::Softmax);
     builder.layer("head", Op::Dense(Dense { weights, bias, activation })).unwrap();
     builder.finish(output).unwrap()
+}
+
+/// Runs the board's example `text` with `blob` on `input`.
+pub(crate) fn on_board(board: &str, name: &str, blob: &Blob, input: &[u8]) -> Vec<u8> {
+    let path: PathBuf = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("text-{name}.gate"));
+    std::fs::write(&path, blob.bytes()).unwrap();
+    let mut cargo = Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--release", "--locked", "--example", "text"])
+        .args(["--target-dir", "target"])
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("boards").join(board))
+        .env_remove("RUSTFLAGS")
+        .env("GATELET_MODEL", &path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    cargo.stdin.take().unwrap().write_all(input).unwrap();
+    let output = cargo.wait_with_output().unwrap();
+    assert!(output.status.success(), "{board} failed");
+    output.stdout
+}
+
+/// What the same logic answers on this machine.
+pub(crate) fn on_host(blob: &Blob, mut input: &[u8]) -> Vec<u8> {
+    let model = blob.model().unwrap();
+    let mut memory = vec![0; model.memory_words()];
+    let mut stream = Stream::new(model, &mut memory).unwrap();
+    let mut output = Vec::new();
+    gatelet_app::text::answer(&mut stream, &mut input, &mut output).unwrap();
+    output
 }

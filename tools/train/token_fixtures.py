@@ -3,6 +3,10 @@
 Writes tests/data/import/tokens: .keras, .h5 (Keras 3), _keras2.h5, .onnx (by tf2onnx), _torch.onnx (as
 PyTorch's exporter writes it, int64), .safetensors with a .toml, and .npz: x int [N, T], y
 what Keras answers, embedded the table's row of every token, as Keras' layer gives it.
+
+And seq2seq_{lstm,gru}: an encoder-decoder with two recurrent layers each, in .safetensors with a .toml;
+.npz: x int [N, T], what the encoder and then what the decoder reads, encoder and lengths [N], y [M, 9] what
+Keras' layers answer to the decoder's steps, those of all samples in a row.
 """
 
 import os
@@ -33,6 +37,52 @@ def network(k):
         k.layers.LSTM(UNITS, name="lstm"),
         k.layers.Dense(CLASSES, activation="softmax", name="head"),
     ])
+
+
+def seq2seq(cell):
+    rng = np.random.default_rng(4)
+    L = keras.layers
+    cells = {"lstm": L.LSTM, "gru": L.GRU}
+    parts = {}
+    for part, tokens, width in (("encoder", 7, 5), ("decoder", 9, 4)):
+        stack = [cells[cell](UNITS, return_sequences=True, return_state=True) for _ in range(2)]
+        parts[part] = (L.Embedding(tokens, width), *stack)
+    head = L.Dense(9)
+
+    def run(part, x, states):
+        embedding, *stack = parts[part]
+        h, after = embedding(x), []
+        for layer, state in zip(stack, states):
+            h, *state = layer(h, initial_state=state)
+            after.append(state)
+        return h, after
+
+    def both(source, target):
+        _, states = run("encoder", source[None], [None, None])
+        return head(run("decoder", target[None], states)[0])[0]
+
+    both(np.zeros(2, np.int32), np.zeros(2, np.int32))  # builds the layers
+    for layer in (*parts["encoder"], *parts["decoder"], head):
+        layer.set_weights([0.8 * rng.standard_normal(w.shape).astype(np.float32) for w in layer.get_weights()])
+    x, y = np.zeros((N, STEPS), np.int32), []
+    encoder, lengths = rng.integers(1, 5, N), rng.integers(6, STEPS + 1, N)
+    for row, source, length in zip(x, encoder, lengths):
+        row[:source] = rng.integers(0, 7, source)
+        row[source:length] = rng.integers(0, 9, length - source)
+        y.append(both(row[:source], row[source:length]))
+    np.savez_compressed(OUT / f"seq2seq_{cell}.npz", x=x, encoder=encoder, lengths=lengths, y=np.concatenate(y))
+
+    state = {}
+    for part, (embedding, *stack) in parts.items():
+        state[f"{part}.embedding.weight"] = embedding.get_weights()[0]
+        for k, layer in enumerate(stack):
+            state |= {f"{part}.rnn.{name}": w for name, w in to_torch(cell, layer.get_weights(), k).items()}
+    kernel, bias = head.get_weights()
+    state |= {"fc.weight": np.ascontiguousarray(kernel.T), "fc.bias": bias}
+    save_file(state, OUT / f"seq2seq_{cell}.safetensors", metadata={"format": "pt"})
+    (OUT / f"seq2seq_{cell}.toml").write_text(
+        'encoder = ["encoder.embedding", "encoder.rnn"]\nlayers = ["decoder.embedding", "decoder.rnn", "fc"]\n'
+    )
 
 
 def main():
@@ -72,6 +122,9 @@ def main():
 
     for path, kind in (("tokens.onnx", np.int32), ("tokens_torch.onnx", np.int64)):
         np.testing.assert_allclose(answer(onnx.load(OUT / path), x.astype(kind)), y, atol=1e-6)
+
+    for cell in ("lstm", "gru"):
+        seq2seq(cell)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 //!
 //! For every line of UTF-8 comes one line: from a model that answers once, the label and the outputs in
 //! integers; from one that answers at every step, 200 characters that continue the line, sampled at a
-//! temperature of 0.7.
+//! temperature of 0.7; from an encoder-decoder, the names of the likeliest tokens and behind `#` a
+//! checksum of all outputs on the way.
 
 use core::fmt::{self, Write as _};
 
@@ -32,7 +33,9 @@ pub fn answer(
     while let Some(text) = read_line(input, &mut line)? {
         stream.reset();
         let mut out = Writer(output);
-        if stream.model().answers_last() {
+        if stream.model().encoder() > 0 {
+            transform(stream, text, &mut out)?;
+        } else if stream.model().answers_last() {
             classify(stream, text, &mut out)?;
         } else {
             continue_text(stream, text, &mut out)?;
@@ -56,6 +59,32 @@ fn classify(
     };
     let written = written.and_then(|()| outputs.iter().try_for_each(|y| write!(out, " {y}")));
     written.map_err(|_| Error::Output)
+}
+
+fn transform(
+    stream: &mut Stream<'_, '_>,
+    text: &[u8],
+    out: &mut impl fmt::Write,
+) -> Result<(), Error> {
+    let model = stream.model();
+    let mut sum = 0u32;
+    stream.prompt(text).map_err(|_| Error::Input)?;
+    for _ in 0..LENGTH {
+        let pick = |logits: &[i16]| {
+            for logit in logits {
+                // The order counts.
+                sum = sum.rotate_left(5) ^ u32::from(*logit as u16);
+            }
+            largest(logits)
+        };
+        let Some(token) = stream.generate(pick) else { break };
+        let written = match model.labels().nth(token as usize) {
+            Some(label) => write!(out, "{label} "),
+            None => write!(out, "{token} "),
+        };
+        written.map_err(|_| Error::Output)?;
+    }
+    write!(out, "#{sum:08x}").map_err(|_| Error::Output)
 }
 
 fn continue_text(

@@ -54,6 +54,8 @@ pub unsafe extern "C" fn _start(
     let _ = stream.run(x);
     let _ = stream.set_state(0, x, &[]);
     let _ = stream.read(blob);
+    let _ = stream.encode(x);
+    stream.hand_over();
     let _ = stream.prompt(blob);
     let mut sampler = Sampler::new(model.output_scale(), 0.7, 1);
     let token = stream.generate(|logits| sampler.pick(logits)).or(stream.generate(largest));

@@ -8,8 +8,10 @@
 //! | | `int [N, T]` | a class label per step |
 //! | | `float [N, ...]` | target values |
 //! | `lengths` | `int [N]` | steps of each sequence that count, 1 to T; all T without it |
+//! | `encoder` | `int [N]` | for an encoder-decoder: the encoder reads so many of each sequence's first steps, the decoder the others |
 
 use std::io::{Read, Seek};
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -23,6 +25,8 @@ pub struct Sequences {
     steps: usize,
     features: usize,
     lengths: Vec<usize>,
+    /// Steps of each sequence that an encoder reads; none without one.
+    encoder: Option<Vec<usize>>,
 }
 
 impl Sequences {
@@ -56,7 +60,7 @@ impl Sequences {
                 "lengths[{sample}] is {length}; it must be 1 to {steps}, the steps of x"
             );
         }
-        let sequences = Self { values, steps, features, lengths };
+        let sequences = Self { values, steps, features, lengths, encoder: None };
         for sample in 0..sequences.len() {
             let values = sequences.sample(sample);
             if let Some(at) = values.iter().position(|v| !v.is_finite()) {
@@ -69,6 +73,43 @@ impl Sequences {
             }
         }
         Ok(sequences)
+    }
+
+    /// The same sequences for an encoder-decoder: of each, the encoder reads so many steps.
+    ///
+    /// # Errors
+    /// If there is not one number for each sequence, or one leaves no step for encoder or decoder.
+    pub fn encoded(mut self, encoder: Vec<usize>) -> Result<Self> {
+        ensure!(
+            encoder.len() == self.len(),
+            "encoder has {} numbers for {} samples of x",
+            encoder.len(),
+            self.len()
+        );
+        for (sample, (count, length)) in encoder.iter().zip(&self.lengths).enumerate() {
+            ensure!(
+                (1..*length).contains(count),
+                "encoder[{sample}] is {count}; it must be 1 to {}, of {length} steps",
+                length - 1
+            );
+        }
+        self.encoder = Some(encoder);
+        Ok(self)
+    }
+
+    /// Whether an encoder reads the first steps of every sequence.
+    pub fn is_encoded(&self) -> bool {
+        self.encoder.is_some()
+    }
+
+    /// Steps of sequence `n` that an encoder reads; the others are the decoder's, or all there are.
+    pub fn encoder_steps(&self, n: usize) -> usize {
+        self.encoder.as_ref().map_or(0, |encoder| encoder[n])
+    }
+
+    /// Steps of sequence `n` at which a model that answers at every step answers: all but an encoder's.
+    pub fn answered(&self, n: usize) -> Range<usize> {
+        self.encoder_steps(n)..self.lengths[n]
     }
 
     /// Number of sequences, N.
@@ -108,7 +149,8 @@ impl Sequences {
                 .flat_map(|sample| &self.values[sample * size..][..size])
                 .copied()
                 .collect(),
-            lengths: picked.map(|sample| self.lengths[sample]).collect(),
+            lengths: picked.clone().map(|sample| self.lengths[sample]).collect(),
+            encoder: self.encoder.as_ref().map(|e| picked.map(|sample| e[sample]).collect()),
             ..*self
         }
     }
@@ -180,8 +222,17 @@ impl Dataset {
         };
         let y = npz.array("y")?;
         let lengths = npz.array("lengths")?;
+        let encoder = npz.array("encoder")?;
         let in_context = || format!("cannot use {}", npz.path().display());
-        let x = sequences(x, lengths).with_context(in_context)?;
+        let mut x = sequences(x, lengths).with_context(in_context)?;
+        if let Some(encoder) = encoder {
+            let counts = encoder.into_i64().map(|counts| {
+                // A negative number becomes 0, which is refused as such.
+                counts.into_iter().map(|n| usize::try_from(n).unwrap_or(0)).collect()
+            });
+            let counts = counts.context("encoder holds floats; expected integers");
+            x = counts.and_then(|counts| x.encoded(counts)).with_context(in_context)?;
+        }
         let y = y.map(|y| targets(y, &x)).transpose().with_context(in_context)?;
         Ok(Self { x, y })
     }

@@ -32,6 +32,20 @@ pub struct Evaluation {
     /// As `bits_per_symbol`, of the float model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub float_bits_per_symbol: Option<f64>,
+    /// Share of sequences that an encoder-decoder over tokens, saying the likeliest token after the
+    /// other, gets right from start to end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exact: Option<f64>,
+    /// Tokens that must be put in, taken out or replaced to mend the others, by those that should be
+    /// there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_rate: Option<f64>,
+    /// As `exact`, of the float model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub float_exact: Option<f64>,
+    /// As `error_rate`, of the float model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub float_error_rate: Option<f64>,
     /// As `accuracy`, of the float model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub float_accuracy: Option<f64>,
@@ -79,6 +93,11 @@ pub fn evaluate(
     }
     let bits = |outputs: &[Vec<f64>]| bits_per_symbol(data, &model, outputs);
     result.bits_per_symbol = bits(&integer);
+    let sentences = sentences(data, &model);
+    if let Some(Sentences { expected, most, .. }) = &sentences {
+        let rates = rates(expected, &host::decode(&model, &data.x, *most));
+        (result.exact, result.error_rate) = (Some(rates.0), Some(rates.1));
+    }
     if let Some(graph) = float {
         ensure!(
             (graph.inputs(), graph.outputs()) == (model.inputs(), model.outputs()),
@@ -93,6 +112,11 @@ pub fn evaluate(
             (result.float_accuracy, result.float_mae, result.float_rmse) = score.parts();
         }
         result.float_bits_per_symbol = bits(&float);
+        if let Some(Sentences { expected, most, start, end }) = &sentences {
+            let said = reference::decode(graph, &data.x, *start, *end, *most);
+            let rates = rates(expected, &said);
+            (result.float_exact, result.float_error_rate) = (Some(rates.0), Some(rates.1));
+        }
         let labels = !matches!(data.y, Some(Targets::Values { .. }));
         if labels && model.outputs() > 1 {
             result.agreement = Some(agreement(model.outputs(), &integer, &float));
@@ -140,7 +164,8 @@ impl Score {
 /// How close `outputs` (one or `length` answers a sequence) come to the targets.
 fn score(data: &Dataset, width: usize, outputs: &[Vec<f64>]) -> Result<Option<Score>> {
     let last = |n: usize| &outputs[n][outputs[n].len() - width..];
-    let every_step = (0..data.x.len()).all(|n| outputs[n].len() == data.x.lengths()[n] * width);
+    let every_step =
+        (0..data.x.len()).all(|n| outputs[n].len() == data.x.answered(n).len() * width);
     let hit = |answer: &[f64], label: i64| i64::try_from(argmax(answer)) == Ok(label);
     Ok(match &data.y {
         None => None,
@@ -156,8 +181,10 @@ fn score(data: &Dataset, width: usize, outputs: &[Vec<f64>]) -> Result<Option<Sc
             );
             let steps = data.x.steps();
             let (mut right, mut count) = (0, 0);
-            for (answers, labels) in outputs.iter().zip(labels.chunks_exact(steps)) {
-                for (answer, label) in answers.chunks_exact(width).zip(labels) {
+            for (n, (answers, labels)) in outputs.iter().zip(labels.chunks_exact(steps)).enumerate()
+            {
+                for (answer, label) in answers.chunks_exact(width).zip(&labels[data.x.answered(n)])
+                {
                     right += usize::from(hit(answer, *label));
                     count += 1;
                 }
@@ -209,13 +236,63 @@ fn bits_per_symbol(data: &Dataset, model: &Model<'_>, outputs: &[Vec<f64>]) -> O
         }
     };
     let (mut total, mut count) = (0.0, 0);
-    for (answers, labels) in outputs.iter().zip(labels.chunks_exact(data.x.steps())) {
-        for (answer, label) in answers.chunks_exact(model.outputs()).zip(labels) {
+    let all = outputs.iter().zip(labels.chunks_exact(data.x.steps()));
+    for (n, (answers, labels)) in all.enumerate() {
+        let answers = answers.chunks_exact(model.outputs());
+        for (answer, label) in answers.zip(&labels[data.x.answered(n)]) {
             total += bits(answer, *label);
             count += 1;
         }
     }
     Some(total / f64::from(count))
+}
+
+/// What an encoder-decoder over tokens should say.
+struct Sentences {
+    /// Without the token that ends it.
+    expected: Vec<Vec<i64>>,
+    /// Tokens after which it is stopped.
+    most: usize,
+    start: i16,
+    end: i16,
+}
+
+/// `None` if the model is none, or the data does not say.
+fn sentences(data: &Dataset, model: &Model<'_>) -> Option<Sentences> {
+    let vocabulary = model.vocabulary().filter(|_| model.encoder() > 0)?;
+    let (start, end) = (vocabulary.output_start()?, vocabulary.output_end()?);
+    let Some(Targets::StepClasses(labels)) = &data.y else { return None };
+    let expected = labels.chunks_exact(data.x.steps()).enumerate().map(|(n, labels)| {
+        let labels = &labels[data.x.answered(n)];
+        labels.iter().take_while(|label| **label != i64::from(end)).copied().collect()
+    });
+    Some(Sentences { expected: expected.collect(), most: data.x.steps(), start, end })
+}
+
+/// [`Evaluation::exact`] and [`Evaluation::error_rate`].
+fn rates(expected: &[Vec<i64>], said: &[Vec<i16>]) -> (f64, f64) {
+    let (mut exact, mut edits, mut tokens) = (0, 0, 0);
+    for (expected, said) in expected.iter().zip(said) {
+        let distance = distance(expected, said);
+        exact += usize::from(distance == 0);
+        edits += distance;
+        tokens += expected.len();
+    }
+    (exact as f64 / expected.len() as f64, edits as f64 / tokens.max(1) as f64)
+}
+
+/// Edits that make one sequence the other (Levenshtein).
+fn distance(expected: &[i64], said: &[i16]) -> usize {
+    let mut row: Vec<usize> = (0..=said.len()).collect();
+    for (i, a) in expected.iter().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, b) in said.iter().enumerate() {
+            let replaced = diagonal + usize::from(*a != i64::from(*b));
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[said.len()]
 }
 
 fn agreement(width: usize, a: &[Vec<f64>], b: &[Vec<f64>]) -> f64 {
@@ -224,4 +301,24 @@ fn agreement(width: usize, a: &[Vec<f64>], b: &[Vec<f64>]) -> f64 {
     };
     let (a, b) = (answers(a), answers(b));
     a.iter().zip(&b).filter(|(a, b)| a == b).count() as f64 / a.len() as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances_are_levenshteins() {
+        for (a, b, expected) in [
+            (&[1, 2, 3][..], &[1i16, 2, 3][..], 0),
+            (&[1, 2, 3], &[], 3),
+            (&[], &[1, 2], 2),
+            (&[1, 2, 3, 4], &[2, 3, 4], 1),
+            (&[1, 2, 3, 4], &[1, 5, 3, 4, 4], 2),
+            // kitten, sitting
+            (&[10, 8, 19, 19, 4, 13], &[18, 8, 19, 19, 8, 13, 6], 3),
+        ] {
+            assert_eq!(distance(a, b), expected, "{a:?} {b:?}");
+        }
+    }
 }

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use gatelet::blob::format::BLOCK;
+use gatelet::decode::largest;
 use gatelet::{Model, Stream};
 use indicatif::ProgressBar;
 use rayon::prelude::*;
@@ -73,6 +74,16 @@ pub fn dequantize(model: &Model<'_>, raw: &[i16]) -> Vec<f64> {
 /// Names what the model takes.
 pub fn expect_fit(model: &Model<'_>, x: &Sequences) -> Result<()> {
     x.expect_features(model.inputs())?;
+    ensure!(
+        x.is_encoded() == (model.encoder() > 0),
+        "{}",
+        match model.encoder() {
+            0 => "the data has an array `encoder`, but the model is no encoder-decoder",
+            _ =>
+                "the model is an encoder-decoder: the data needs an array `encoder`, how many of \
+                  each sequence's steps the encoder reads",
+        }
+    );
     let most = model.steps();
     if let Some(sample) = x.lengths().iter().position(|length| most > 0 && *length > most) {
         bail!(
@@ -96,6 +107,8 @@ pub fn run(model: &Model<'_>, x: &Sequences, progress: &ProgressBar) -> Vec<Vec<
         let mut stream = Stream::new(*model, memory).expect("a buffer as long as the model says");
         let at_every_step = !model.answers_last() && model.steps() == 0;
         let mut outputs = Vec::new();
+        let (encoded, input) = input.split_at(x.encoder_steps(sample) * model.inputs());
+        encode(&mut stream, encoded);
         for x in input.chunks_exact(model.inputs()) {
             stream.advance(x).expect("sequences that fit the model");
             if at_every_step {
@@ -112,6 +125,37 @@ pub fn run(model: &Model<'_>, x: &Sequences, progress: &ProgressBar) -> Vec<Vec<
     (0..x.len()).into_par_iter().map_init(memory, one).collect()
 }
 
+/// Runs the steps of the encoder, `[steps][inputs]`, if there are any, and starts the decoder.
+///
+/// # Panics
+/// If there are any, but no encoder.
+pub fn encode(stream: &mut Stream<'_, '_>, steps: &[i16]) {
+    if !steps.is_empty() {
+        for x in steps.chunks_exact(stream.model().inputs()) {
+            stream.encode(x).expect("an encoder");
+        }
+        stream.hand_over();
+    }
+}
+
+/// What an encoder-decoder over tokens says to the encoder's steps of every sequence; as
+/// [`reference::decode`](crate::reference::decode), by the integer engine.
+///
+/// # Panics
+/// If the sequences do not fit the model; see [`expect_fit`].
+pub fn decode(model: &Model<'_>, x: &Sequences, most: usize) -> Vec<Vec<i16>> {
+    let one = |memory: &mut Vec<u32>, sample: usize| {
+        let input = quantize(model, x.sample(sample));
+        let mut stream = Stream::new(*model, memory).expect("a buffer as long as the model says");
+        encode(&mut stream, &input[..x.encoder_steps(sample) * model.inputs()]);
+        let start = model.vocabulary().and_then(|vocabulary| vocabulary.output_start());
+        stream.advance(&[start.unwrap_or(0)]).expect("a model over tokens");
+        (0..most).map_while(|_| stream.generate(largest)).collect()
+    };
+    let memory = || vec![0; model.memory_words()];
+    (0..x.len()).into_par_iter().map_init(memory, one).collect()
+}
+
 /// What the layers of a model remembered and gave, step by step.
 pub struct Trace<'a> {
     model: Model<'a>,
@@ -120,11 +164,12 @@ pub struct Trace<'a> {
 }
 
 impl<'a> Trace<'a> {
-    /// Runs `input`, `[steps][inputs]`, from the zero state.
+    /// Runs `input`, `[steps][inputs]`, from the zero state; an encoder reads the first
+    /// `encoder_steps`.
     ///
     /// # Panics
     /// If the sequence does not fit the model; see [`expect_fit`].
-    pub fn new(model: &Model<'a>, input: &[i16]) -> Self {
+    pub fn new(model: &Model<'a>, input: &[i16], encoder_steps: usize) -> Self {
         let steps = input.len() / model.inputs();
         let mut states = vec![vec![Vec::new(); steps]; model.depth()];
         let mut memory = vec![0; model.memory_words()];
@@ -134,9 +179,18 @@ impl<'a> Trace<'a> {
             stream.watch(|layer, step, state| states[layer][step] = state.to_vec());
         } else {
             for (step, x) in input.chunks_exact(model.inputs()).enumerate() {
-                stream.step(x).expect("a step as wide as the model says");
+                if step < encoder_steps {
+                    stream.encode(x).expect("an encoder");
+                } else {
+                    if step > 0 && step == encoder_steps {
+                        stream.hand_over();
+                    }
+                    stream.step(x).expect("a step as wide as the model says");
+                }
                 for (layer, states) in states.iter_mut().enumerate() {
-                    states[step] = stream.layer_state(layer).to_vec();
+                    if (layer < model.encoder()) == (step < encoder_steps) {
+                        states[step] = stream.layer_state(layer).to_vec();
+                    }
                 }
             }
         }

@@ -109,6 +109,7 @@ pub fn pack(model: &Quantized, packing: Packing, notes: &Notes) -> Result<Vec<u8
     blob.put(header::NORMALIZATION, &normalization.to_le_bytes());
     blob.put(header::LABELS, &labels.to_le_bytes());
     blob.put(header::STEPS, &steps.to_le_bytes());
+    blob.put(header::ENCODER, &(model.encoder as u16).to_le_bytes());
     blob.put(header::METADATA, &metadata.to_le_bytes());
     blob.put(header::EXTRAS, &extras.to_le_bytes());
     let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&blob.bytes);

@@ -11,6 +11,7 @@ use indicatif::ProgressBar;
 use rayon::prelude::*;
 
 use crate::data::Sequences;
+use crate::evaluate::argmax;
 use crate::graph::{
     Activation, Affine, Gates, Graph, Layer, LayerNorm, Lstm, Matrix, Op, Output, Reset,
     RnnActivation, Update,
@@ -136,6 +137,22 @@ pub fn forward_with<V: Visitor>(
     (responses.into_iter().map(|(_, response)| response).collect(), visitors)
 }
 
+/// What an encoder-decoder over tokens says to the encoder's steps of every sequence: from the token
+/// `start` on the likeliest token after the other, each fed back, until it says `end` or has said
+/// `most`.
+///
+/// # Panics
+/// If the network is no encoder-decoder over tokens, or the sequences are for none.
+pub fn decode(graph: &Graph, x: &Sequences, start: i16, end: i16, most: usize) -> Vec<Vec<i16>> {
+    assert!(graph.encoder > 0 && x.is_encoded() && graph.inputs() == x.features());
+    let samples: Vec<usize> = (0..x.len()).collect();
+    let groups: Vec<_> = samples
+        .par_chunks(LANES)
+        .map(|samples| Group::new(graph, x, samples).decode(start, end, most))
+        .collect();
+    groups.concat()
+}
+
 /// One sequence at its own pace. A clone tries what could come next.
 #[derive(Clone)]
 pub struct Walk<'a> {
@@ -147,9 +164,9 @@ impl<'a> Walk<'a> {
     /// From the zero state.
     ///
     /// # Panics
-    /// If layers need the whole sequence.
+    /// If layers need the whole sequence, or some are an encoder.
     pub fn new(graph: &'a Graph) -> Self {
-        assert!(!graph.is_bidirectional(), "a network that goes forwards");
+        assert!(!graph.is_bidirectional() && graph.encoder == 0, "a network that goes forwards");
         Self { graph, layers: graph.layers.iter().map(LayerRun::new).collect() }
     }
 
@@ -202,6 +219,7 @@ struct LayerRun<'a> {
 }
 
 /// Steps of sequences between two stages.
+#[derive(Clone)]
 struct Rows {
     width: usize,
     /// `[row][width]`.
@@ -233,17 +251,25 @@ impl<'a> Group<'a> {
     fn run(mut self, visitor: &mut impl Visitor) -> Vec<Response> {
         let lengths: Vec<_> = self.samples.iter().map(|&n| self.x.lengths()[n]).collect();
         let longest = lengths.iter().copied().max().unwrap_or_default();
-        let none = || Response {
-            outputs: Vec::new(),
-            states: vec![LayerState { h: Vec::new(), c: Vec::new() }; self.layers.len()],
-        };
-        let mut responses: Vec<_> = lengths.iter().map(|_| none()).collect();
+        let mut responses: Vec<_> = lengths.iter().map(|_| self.response()).collect();
         let stages = self.graph.stages();
         // One step after the other, unless a layer needs them all.
         let window = if self.graph.is_bidirectional() { longest } else { 1 };
         for start in (0..longest).step_by(window) {
             let mut rows = self.input(start, window);
-            for stage in &stages {
+            if self.graph.encoder > 0 {
+                self.hand_over(|x, sample| x.encoder_steps(sample) == start);
+                let mut encoded = rows.clone();
+                for (lane, &sample) in self.samples.iter().enumerate() {
+                    let is_encoded = start < self.x.encoder_steps(sample);
+                    let part = if is_encoded { &mut rows } else { &mut encoded };
+                    part.counts[lane] = 0;
+                }
+                for stage in stages.iter().filter(|stage| stage.start < self.graph.encoder) {
+                    encoded = self.stage(stage.clone(), &encoded, visitor, &mut responses);
+                }
+            }
+            for stage in stages.iter().filter(|stage| stage.start >= self.graph.encoder) {
                 rows = self.stage(stage.clone(), &rows, visitor, &mut responses);
             }
             for (lane, response) in responses.iter_mut().enumerate() {
@@ -254,6 +280,76 @@ impl<'a> Group<'a> {
             }
         }
         responses
+    }
+
+    /// Copies the encoder's states to the decoder, of the sequences that are there.
+    fn hand_over(&mut self, is_there: impl Fn(&Sequences, usize) -> bool) {
+        for (from, to) in self.graph.handed_over() {
+            let (front, back) = self.layers.split_at_mut(to);
+            let (from, to) = (&front[from], &mut back[0]);
+            for (lane, &sample) in self.samples.iter().enumerate() {
+                if is_there(self.x, sample) {
+                    to.h.iter_mut().zip(&from.h).for_each(|(to, from)| to[lane] = from[lane]);
+                    to.c.iter_mut().zip(&from.c).for_each(|(to, from)| to[lane] = from[lane]);
+                }
+            }
+        }
+    }
+
+    /// What an encoder-decoder over tokens says by itself, see [`decode`].
+    fn decode(mut self, start: i16, end: i16, most: usize) -> Vec<Vec<i16>> {
+        let stages = self.graph.stages();
+        let (encoder, decoder): (Vec<_>, Vec<_>) =
+            stages.into_iter().partition(|stage| stage.start < self.graph.encoder);
+        let mut nowhere: Vec<_> = self.samples.iter().map(|_| self.response()).collect();
+        let longest = self.samples.iter().map(|&n| self.x.encoder_steps(n)).max();
+        for step in 0..longest.unwrap_or_default() {
+            let mut rows = self.input(step, 1);
+            for (lane, &sample) in self.samples.iter().enumerate() {
+                rows.counts[lane] = usize::from(step < self.x.encoder_steps(sample));
+            }
+            for stage in &encoder {
+                rows = self.stage(stage.clone(), &rows, &mut (), &mut nowhere);
+            }
+            self.hand_over(|x, sample| x.encoder_steps(sample) == step + 1);
+        }
+        let mut said = vec![Vec::new(); self.samples.len()];
+        let mut tokens = [f64::from(start); LANES];
+        let mut going = self.samples.len();
+        let mut counts = [0; LANES];
+        counts[..going].fill(1);
+        for _ in 0..most {
+            let mut rows = Rows { width: 1, values: vec![tokens], counts, ends: [1; LANES] };
+            for stage in &decoder {
+                rows = self.stage(stage.clone(), &rows, &mut (), &mut nowhere);
+            }
+            for (lane, said) in said.iter_mut().enumerate() {
+                if counts[lane] == 0 {
+                    continue;
+                }
+                let outputs: Vec<f64> = rows.values.iter().map(|value| value[lane]).collect();
+                let token = argmax(&outputs) as i16;
+                tokens[lane] = f64::from(token);
+                if token == end {
+                    counts[lane] = 0;
+                    going -= 1;
+                } else {
+                    said.push(token);
+                }
+            }
+            if going == 0 {
+                break;
+            }
+        }
+        said
+    }
+
+    /// No response yet.
+    fn response(&self) -> Response {
+        Response {
+            outputs: Vec::new(),
+            states: vec![LayerState { h: Vec::new(), c: Vec::new() }; self.layers.len()],
+        }
     }
 
     /// The `window` steps from `start` on, as far as each sequence goes.

@@ -91,7 +91,7 @@ impl Recording {
         let one = |(sample, layers): (usize, &Vec<Vec<Vec<f64>>>)| {
             let mut noise = none();
             let input = host::quantize(model, self.x.sample(sample));
-            let trace = host::Trace::new(model, &input);
+            let trace = host::Trace::new(model, &input, self.x.encoder_steps(sample));
             for step in 0..self.x.lengths()[sample] {
                 let answers = !model.answers_last() || step + 1 == self.x.lengths()[sample];
                 let depth = model.depth() - usize::from(!answers && model.steps() == 0);

@@ -1,7 +1,7 @@
 //! Text through a blob on the host, by the very engine that runs on the chip.
 
 use anyhow::{Context, Result, ensure};
-use gatelet::decode::Sampler;
+use gatelet::decode::{Sampler, largest};
 use gatelet::{Activation, LayerKind, Model, Stream};
 use serde::Serialize;
 
@@ -57,13 +57,14 @@ pub fn classify(model: &Model<'_>, text: &[u8]) -> Result<Answer> {
 pub struct Generation {
     /// Most tokens.
     pub length: usize,
-    /// See [`Sampler::new`].
-    pub temperature: f32,
+    /// See [`Sampler::new`]; without it 0.7, and of an encoder-decoder always the likeliest token.
+    pub temperature: Option<f32>,
     /// See [`Sampler::new`].
     pub seed: u64,
 }
 
-/// Continues a text: what comes behind `prompt`.
+/// What a model generates from `prompt`: the text behind it, or, from an encoder-decoder, the names of
+/// the tokens that it says to it.
 ///
 /// # Errors
 /// If the model does not generate text, or the prompt is empty and the model has no token to start
@@ -80,21 +81,39 @@ pub fn generate(model: &Model<'_>, prompt: &[u8], how: Generation) -> Result<Str
         "the model gives no logits; sampling needs a last layer without activation, so leave it out \
          of the model"
     );
+    let is_decoder = model.encoder() > 0;
     ensure!(
-        model.outputs() == model.tokens(),
+        is_decoder || model.outputs() == model.tokens(),
         "the model gives {} outputs but knows {} tokens; it does not continue a text",
         model.outputs(),
         model.tokens()
     );
     ensure!(
-        !prompt.is_empty() || vocabulary.start().is_some(),
+        !prompt.is_empty() || vocabulary.start().is_some() && !is_decoder,
         "the model has no token to start from: give it a --prompt"
     );
     let mut memory = vec![0; model.memory_words()];
     let mut stream = Stream::new(*model, &mut memory)?;
-    let mut sampler = Sampler::new(model.output_scale(), how.temperature, how.seed);
+    ensure!(
+        !is_decoder || vocabulary.output_start().is_some(),
+        "the model does not say what its decoder starts from: quantize with --labels, one of them <s>"
+    );
+    let temperature = how.temperature.or((!is_decoder).then_some(0.7));
+    let mut sampler = temperature.map(|t| Sampler::new(model.output_scale(), t, how.seed));
+    let mut pick = |logits: &[i16]| match &mut sampler {
+        Some(sampler) => sampler.pick(logits),
+        None => largest(logits),
+    };
     stream.prompt(prompt)?;
-    let tokens = (0..how.length).map_while(|_| stream.generate(|logits| sampler.pick(logits)));
+    let tokens = (0..how.length).map_while(|_| stream.generate(&mut pick));
+    if is_decoder {
+        let labels: Vec<&str> = model.labels().collect();
+        let name = |token: i16| {
+            let label = labels.get(token as usize);
+            label.map_or_else(|| token.to_string(), |label| (*label).to_owned())
+        };
+        return Ok(tokens.map(name).collect::<Vec<_>>().join(" "));
+    }
     let character = |token| vocabulary.character(token).unwrap_or(char::REPLACEMENT_CHARACTER);
     Ok(tokens.map(character).collect())
 }

@@ -63,6 +63,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let bits = |value: Option<f64>| value.map(|value| format!("{value:.4}"));
     line("bits a symbol", bits(result.bits_per_symbol));
     line("float bits a symbol", bits(result.float_bits_per_symbol));
+    line("exact", percent(result.exact));
+    line("float exact", percent(result.float_exact));
+    line("error rate", percent(result.error_rate));
+    line("float error rate", percent(result.float_error_rate));
     line("agreement", percent(result.agreement));
     line("largest error", number(result.max_abs_error));
     line("SQNR", result.sqnr_db.map(|db| format!("{db:.1} dB")));

@@ -1,4 +1,4 @@
-//! `gatelet generate`: a prompt in, what a language model makes of it out.
+//! `gatelet generate`: a prompt in, what a language model or an encoder-decoder makes of it out.
 
 use std::path::PathBuf;
 
@@ -7,11 +7,12 @@ use gatelet_cli::host::Blob;
 use gatelet_cli::text::{Generation, generate};
 use serde_json::json;
 
-/// Continues a text, with the very integers of the chip
+/// Continues a text, or says what an encoder-decoder makes of it, with the very integers of the chip
 #[derive(clap::Args)]
 #[command(after_help = "\
 Example:
-  gatelet generate shakespeare.gate --prompt \"To be, or not\" --length 300 --seed 7")]
+  gatelet generate shakespeare.gate --prompt \"To be, or not\" --length 300 --seed 7
+  gatelet generate g2p.gate --prompt recurrent")]
 pub(crate) struct Args {
     /// The blob, made with --vocabulary
     blob: PathBuf,
@@ -21,9 +22,10 @@ pub(crate) struct Args {
     /// Most characters to add
     #[arg(long, default_value_t = 200)]
     length: usize,
-    /// 1 for the model's own probabilities, less for likelier text, 0 for the likeliest character
-    #[arg(long, default_value_t = 0.7, value_parser = temperature)]
-    temperature: f32,
+    /// 1 for the model's own probabilities, less for likelier text [default: 0.7; the likeliest of an
+    /// encoder-decoder]
+    #[arg(long, value_parser = temperature)]
+    temperature: Option<f32>,
     /// The same seed gives the same text, here and on every board
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -36,9 +38,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let blob = Blob::read(&args.blob)?;
     let Args { length, temperature, seed, .. } = *args;
     let how = Generation { length, temperature, seed };
-    let text = generate(&blob.model()?, args.prompt.as_bytes(), how)?;
+    let model = blob.model()?;
+    let text = generate(&model, args.prompt.as_bytes(), how)?;
     if args.json {
         println!("{}", json!({ "prompt": args.prompt, "text": text }));
+    } else if model.encoder() > 0 {
+        println!("{text}");
     } else {
         println!("{}{text}", args.prompt);
     }

@@ -190,7 +190,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     } else {
         for layer in quantized.layers.iter().filter(|layer| layer.weights != weights) {
             println!(
-                "note: layer `{}` has {} weights, since {} cannot represent it",
+                "note: layer `{}` has {} weights, since {} does not represent it well enough",
                 layer.name,
                 show::weights(layer.weights),
                 args.weights

@@ -8,6 +8,8 @@ use super::{Activation, Affine, Dense, Direction, Graph, Layer, Matrix, Op, Outp
 pub struct GraphBuilder {
     width: usize,
     layers: Vec<Layer>,
+    /// Layers of the encoder.
+    encoder: usize,
     /// On its way into a neighbouring layer.
     pending: Option<Pending>,
     /// What the layers of the last stage are given, and what was folded into them.
@@ -30,6 +32,7 @@ impl GraphBuilder {
         Self {
             width: inputs,
             layers: Vec::new(),
+            encoder: 0,
             pending: None,
             given: inputs,
             folded: None,
@@ -40,6 +43,20 @@ impl GraphBuilder {
     /// Values the stack gives so far.
     pub fn width(&self) -> usize {
         self.width
+    }
+
+    /// Makes what the stack holds the encoder: what follows is the decoder, over `inputs` features.
+    ///
+    /// # Errors
+    /// If there is no layer, or something waits for the next one.
+    pub fn decoder(&mut self, inputs: usize) -> Result<()> {
+        ensure!(
+            !self.layers.is_empty() && self.pending.is_none(),
+            "the encoder has no layers, or ends in a scaling"
+        );
+        self.encoder = self.layers.len();
+        self.width = inputs;
+        Ok(())
     }
 
     /// Adds a layer.
@@ -74,7 +91,7 @@ impl GraphBuilder {
             );
         }
         ensure!(
-            !matches!(layer.op, Op::Embedding(_)) || self.layers.is_empty(),
+            !matches!(layer.op, Op::Embedding(_)) || self.layers.len() == self.encoder,
             "layer `{}` (Embedding) takes tokens, so it must be the first",
             layer.name
         );
@@ -219,9 +236,16 @@ impl GraphBuilder {
             self.identity("output", Activation::Linear)?;
         }
         ensure!(!self.layers.is_empty(), "the model has no layer with weights");
-        let mut graph = Graph { layers: self.layers, output, answers, notes: self.notes };
+        let mut graph = Graph {
+            layers: self.layers,
+            encoder: self.encoder,
+            output,
+            answers,
+            notes: self.notes,
+        };
         graph.align();
         graph.settle_output();
+        graph.check_encoder()?;
         Ok(graph)
     }
 

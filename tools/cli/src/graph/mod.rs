@@ -648,6 +648,9 @@ impl Output {
 pub struct Graph {
     /// The layers in order; never empty, sizes fit, softmax only at the end.
     pub layers: Vec<Layer>,
+    /// Layers of the encoder of an encoder-decoder, from the first on; else 0. Their final states are
+    /// the initial ones of the layers behind them, the decoder.
+    pub encoder: usize,
     /// When the output counts.
     pub output: Output,
     /// From the last layer's output to the answer, where that is another.
@@ -667,9 +670,64 @@ impl Graph {
     /// The layers whose outputs the layer at `index` is given, side by side; none if it takes the
     /// model's input.
     pub fn sources(&self, index: usize) -> Range<usize> {
+        if index == self.encoder {
+            return 0..0;
+        }
         let stages = self.stages();
         let own = stages.iter().position(|stage| stage.contains(&index));
         own.and_then(|own| stages.get(own.checked_sub(1)?).cloned()).unwrap_or(0..0)
+    }
+
+    /// The recurrent layers of the encoder, each with that of the decoder that takes over from it.
+    pub fn handed_over(&self) -> Vec<(usize, usize)> {
+        let recurrent = |range: Range<usize>| range.filter(|&k| self.layers[k].is_recurrent());
+        recurrent(0..self.encoder).zip(recurrent(self.encoder..self.layers.len())).collect()
+    }
+
+    /// Refuses a decoder that cannot take over where the encoder ends.
+    fn check_encoder(&self) -> Result<()> {
+        if self.encoder == 0 {
+            return Ok(());
+        }
+        let (encoder, decoder) = self.layers.split_at(self.encoder);
+        let count = |layers: &[Layer]| layers.iter().filter(|layer| layer.is_recurrent()).count();
+        ensure!(
+            !decoder.is_empty() && count(encoder) == count(decoder),
+            "the encoder has {} recurrent layers, the decoder {}; gatelet takes as many, since each \
+             takes over from one",
+            count(encoder),
+            count(decoder)
+        );
+        for (from, to) in self.handed_over() {
+            let (from, to) = (&self.layers[from], &self.layers[to]);
+            ensure!(
+                from.op.kind() == to.op.kind()
+                    && from.units() == to.units()
+                    && !from.has_own_scale()
+                    && !to.has_own_scale(),
+                "layer `{}` ({}, {} units) cannot take over from `{}` ({}, {} units): gatelet takes \
+                 the same kind with as many units, and no ReLU",
+                to.name,
+                to.op.kind(),
+                to.units(),
+                from.name,
+                from.op.kind(),
+                from.units()
+            );
+        }
+        let tokens = |layer: &Layer| matches!(layer.op, Op::Embedding(_));
+        ensure!(
+            tokens(&encoder[0]) == tokens(&decoder[0])
+                && encoder[0].inputs() == decoder[0].inputs(),
+            "encoder and decoder take different inputs; gatelet takes tokens, or as many features, \
+             for both"
+        );
+        ensure!(
+            !self.is_bidirectional() && !self.output.is_once(),
+            "gatelet takes an encoder-decoder that reads forward and answers at every step of the \
+             decoder"
+        );
+        Ok(())
     }
 
     /// Whether layers need the whole sequence: one runs backwards, or beside another.

@@ -56,6 +56,7 @@
 //! layers = ["lstm", "fc1", "fc2"]  # the order
 //! output = "every-step"            # or "last" (states, h_n), "last-step" (out[:, -1])
 //! embeddings = ["tokens"]          # those whose names do not say so
+//! encoder = ["enc_emb", "enc"]     # of an encoder-decoder; the others are the decoder
 //!
 //! [activation]                     # required for a linear layer inside
 //! fc1 = "relu"

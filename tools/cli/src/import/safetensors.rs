@@ -37,6 +37,8 @@ pub(super) fn from_state_dict(path: &Path, bytes: Vec<u8>) -> Result<Graph> {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Hints {
     layers: Option<Vec<String>>,
+    #[serde(default)]
+    encoder: Vec<String>,
     output: Option<OutputHint>,
     #[serde(default)]
     embeddings: Vec<String>,
@@ -157,7 +159,9 @@ fn assemble(
 ) -> Result<Graph> {
     let order = match &hints.layers {
         Some(layers) => {
-            let unlisted = modules.keys().find(|&name| !layers.contains(name));
+            let unlisted = modules
+                .keys()
+                .find(|&name| !layers.contains(name) && !hints.encoder.contains(name));
             if let Some(name) = unlisted {
                 bail!(
                     "module `{name}` is not in `layers` of {}; list every module once",
@@ -167,7 +171,8 @@ fn assemble(
             layers.clone()
         }
         None => {
-            let mut order: Vec<_> = modules.keys().cloned().collect();
+            let mut order: Vec<_> =
+                modules.keys().filter(|&name| !hints.encoder.contains(name)).cloned().collect();
             order.sort_by_key(|name| {
                 let module = &modules[name];
                 let kind = match module {
@@ -180,6 +185,7 @@ fn assemble(
             order
         }
     };
+    let order = [hints.encoder.clone(), order].concat();
     if let Some(name) = hints.activation.keys().find(|&name| !order.contains(name)) {
         bail!("[activation] of {} names `{name}`, which is no module of the file", toml.display());
     }
@@ -193,8 +199,9 @@ fn assemble(
     let mut notes = Vec::new();
     let mut builder: Option<GraphBuilder> = None;
     for (position, name) in order.iter().enumerate() {
+        let is_decoder = position > 0 && position == hints.encoder.len();
         let module = modules.remove(name).with_context(|| {
-            format!("`layers` of {} names `{name}` twice or wrongly", toml.display())
+            format!("`layers` or `encoder` of {} names `{name}` twice or wrongly", toml.display())
         })?;
         let hint = hints.activation.get(name).copied();
         let is_inner = position + 1 < order.len();
@@ -225,13 +232,16 @@ fn assemble(
             );
             vec![forward(linear(name, module, hint.unwrap_or(ActivationHint::Linear))?)]
         };
-        for (name, op, direction) in layers {
+        for (index, (name, op, direction)) in layers.into_iter().enumerate() {
             let inputs = match &op {
                 Op::Embedding(_) => 1,
                 Op::LayerNorm(norm) => norm.beta.len(),
                 op => op.input_matrix().cols(),
             };
             let builder = builder.get_or_insert_with(|| GraphBuilder::new(inputs));
+            if is_decoder && index == 0 {
+                builder.decoder(inputs)?;
+            }
             let added = match direction {
                 Direction::Forward => builder.layer(name, op),
                 Direction::Reverse => builder.beside(name, op, direction),
@@ -265,6 +275,7 @@ fn assemble(
     builder.finish(match hints.output {
         Some(OutputHint::EveryStep) => Output::EveryStep,
         Some(OutputHint::LastStep) => Output::AtLast,
+        None if !hints.encoder.is_empty() => Output::EveryStep,
         Some(OutputHint::Last) | None => Output::Last,
     })
 }

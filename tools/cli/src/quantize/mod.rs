@@ -91,6 +91,8 @@ pub struct Quantized {
     pub normalization: Vec<(f32, f32)>,
     /// Mean and step of every output, where they are not 0 and the last layer's scale.
     pub output_scaling: Option<Vec<(f32, f32)>>,
+    /// Layers of the encoder of an encoder-decoder, else 0.
+    pub encoder: usize,
     /// When the output counts.
     pub output: Output,
     /// Most steps of a sequence, if layers read whole ones; else 0.
@@ -225,11 +227,16 @@ impl<'a> Quantizer<'a> {
         layer::quantize(layer, seen, &self.inputs[index], weights, shrinkage)
     }
 
-    /// The layer at `index` with these weights or, if its numbers need them, wider ones.
+    /// The layer at `index` with these weights or, if its numbers need them, wider ones. An embedding
+    /// has no narrower ones than int8: no sum evens out what a row of 4-bit weights loses.
     ///
     /// # Errors
     /// As [`quantize()`].
     pub fn layer(&self, index: usize, weights: WeightType) -> Result<Layer> {
+        let weights = match (&self.graph.layers[index].op, weights) {
+            (Op::Embedding(_), WeightType::Int4) => WeightType::Int8,
+            _ => weights,
+        };
         self.try_layer(index, weights, SHRINKAGES[0]).or_else(|error| match weights {
             WeightType::Int4 => self.layer(index, WeightType::Int8),
             WeightType::Int8 => self.layer(index, WeightType::Int16),
@@ -256,6 +263,7 @@ impl<'a> Quantizer<'a> {
             layers,
             normalization: self.normalization.clone(),
             output_scaling,
+            encoder: self.graph.encoder,
             output: self.graph.output,
             steps: if self.graph.is_bidirectional() { self.seen.steps } else { 0 },
         }

@@ -355,8 +355,8 @@ impl Answers {
             Some(Targets::Classes(labels)) => labels.iter().map(|l| vec![label(l)]).collect(),
             Some(Targets::StepClasses(labels)) => labels
                 .chunks_exact(data.x.steps())
-                .zip(data.x.lengths())
-                .map(|(labels, length)| labels[..*length].iter().map(label).collect())
+                .enumerate()
+                .map(|(n, labels)| labels[data.x.answered(n)].iter().map(label).collect())
                 .collect(),
         };
         // One label a sequence judges the last answer.

@@ -108,9 +108,7 @@ impl Signals {
     ) -> Self {
         let all: Vec<Self> = (0..x.len())
             .into_par_iter()
-            .map(|sample| {
-                Self::empty(quantized, model).watch(graph, quantized, model, x.sample(sample))
-            })
+            .map(|sample| Self::empty(quantized, model).watch(graph, quantized, model, x, sample))
             .collect();
         let mut total = Self::empty(quantized, model);
         for signals in &all {
@@ -148,11 +146,12 @@ impl Signals {
         graph: &Graph,
         quantized: &Quantized,
         model: &Model<'_>,
-        features: &[f32],
+        x: &Sequences,
+        sample: usize,
     ) -> Self {
-        let input = host::quantize(model, features);
+        let input = host::quantize(model, x.sample(sample));
         input.iter().for_each(|x| self.inputs.add(x.unsigned_abs() == 32767));
-        let trace = host::Trace::new(model, &input);
+        let trace = host::Trace::new(model, &input, x.encoder_steps(sample));
         // The step whose output of a layer the next is given.
         let counts = |index: usize, step: usize| {
             let is_final = graph.gives_once(index) && graph.output == Output::Last;
@@ -160,6 +159,7 @@ impl Signals {
         };
         for (index, (layer, seen)) in quantized.layers.iter().zip(&mut self.layers).enumerate() {
             let sources = graph.sources(index);
+            let encoder = graph.handed_over().into_iter().find(|(_, to)| *to == index);
             let zero = vec![0; layer.units];
             for (step, x) in input.chunks_exact(model.inputs()).enumerate() {
                 let Some(output) = trace.output(index, step) else { continue };
@@ -172,7 +172,11 @@ impl Signals {
                         .collect(),
                 };
                 let before = if layer.reverse { Some(step + 1) } else { step.checked_sub(1) };
-                let h = before.and_then(|before| trace.output(index, before)).unwrap_or(&zero);
+                let last = before.and_then(|before| {
+                    let own = trace.output(index, before);
+                    own.or_else(|| trace.output(encoder?.0, before))
+                });
+                let h = last.unwrap_or(&zero);
                 for (gate, (_, beyond)) in gates(layer).iter().zip(&mut seen.gates) {
                     let rows = &layer.rows[gate.index * layer.cells..][..layer.cells];
                     let z = rows.iter().map(|row| pre_activation(row, &given, h));
