@@ -73,9 +73,8 @@ fn main() -> ! {
     let board = embassy_nrf::init(config);
 
     // 1.28 MHz / 80.
-    let mut config = pdm::Config::default();
-    config.frequency = Frequency::_1280k;
-    config.ratio = Ratio::Ratio80;
+    let config =
+        pdm::Config { frequency: Frequency::_1280k, ratio: Ratio::Ratio80, ..Default::default() };
     let microphone = Pdm::new(board.PDM, Irqs, board.P1_01, board.P1_02, config);
     let (recorder, mut sound) = SOUND.take().split(cortex_m::asm::wfe);
     interrupt::EGU1_SWI1.set_priority(Priority::P6);
