@@ -10,7 +10,7 @@ use common::{Random, USUAL, cells, classifier, data, layer_norm};
 use gatelet::{Packing, WeightType};
 use gatelet_cli::data::Dataset;
 use gatelet_cli::device::{Board, random, run};
-use gatelet_cli::graph::{Graph, Output};
+use gatelet_cli::graph::{Activation, Dense, Direction, Graph, GraphBuilder, Op, Output};
 use gatelet_cli::host::{self, Blob};
 use gatelet_cli::import::import;
 
@@ -46,6 +46,22 @@ fn tower(cells_from: Range<usize>) -> Graph {
     classifier(layers, 3, Output::EveryStep, &mut random)
 }
 
+/// Bidirectional layers of every cell on top of each other, with an answer to every step.
+fn both_ways() -> Graph {
+    let mut random = Random(5);
+    let mut builder = GraphBuilder::new(5);
+    for k in 0..5 {
+        let mut op = || cells(builder.width(), 4 + 3 * k % 8, &mut random).swap_remove(k);
+        let (there, back) = (op(), op());
+        builder.layer(format!("there{k}"), there).unwrap();
+        builder.beside(format!("back{k}"), back, Direction::Reverse).unwrap();
+    }
+    let (weights, bias) = (random.matrix(3, builder.width()), random.vector(3));
+    let head = Dense { weights, bias, activation: Activation::Softmax };
+    builder.layer("head", Op::Dense(head)).unwrap();
+    builder.finish(Output::EveryStep).unwrap()
+}
+
 /// Numbers from everywhere, zeros, and the largest of either sign.
 fn extremes(inputs: usize) -> Vec<Vec<i16>> {
     let mut samples = random(8, 12 * inputs);
@@ -72,6 +88,10 @@ fn board(name: &str, utterances: usize) {
         let blob = common::blob(&graph, &x, weights, packing);
         check(name, &format!("{weights:?}-{packing:?}"), &blob, &extremes(5));
     }
+    let (graph, x) = (both_ways(), Random(6).sequences(4, 12, 5));
+    let blob = common::blob(&graph, &x, Int8, Dsp);
+    check(name, "both-ways", &blob, &random(6, 12 * 5));
+
     let calibration = Dataset::read(&data("vowels/train.npz")).unwrap().x;
     for cell in ["lstm", "gru", "rnn"] {
         let graph = import(&data(&format!("vowels/{cell}.keras"))).unwrap();

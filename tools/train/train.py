@@ -1,8 +1,11 @@
 """Trains one small recurrent classifier with Keras 3 and saves it as plain weights.
 
     vowels  12 -> cell(32) -> Dense(9)    softmax at the last real step
+    motions  6 -> cell(32) -> Dense(4)    softmax at the last step
     hapt     6 -> cell(32) -> Dense(7)    softmax at every step
     digits  20 -> cell(64) -> Dense(10)   softmax at the last step
+
+The cell `bigru` is two bidirectional GRUs on top of each other, half the units in each direction.
 
 Training sees standardized features; the mean and deviation are then folded into the first layer, so
 the saved model takes raw features and holds nothing but standard layers. Run data.py first.
@@ -27,11 +30,13 @@ CELLS = {
     "lstm": keras.layers.LSTM,
     "gru": keras.layers.GRU,
     "rnn": partial(keras.layers.SimpleRNN, recurrent_initializer="identity"),
+    "bigru": keras.layers.GRU,
     "rnn_relu": partial(keras.layers.SimpleRNN, activation="relu", recurrent_initializer="identity"),
 }
 # set -> (training set, test set, units, epochs, batch)
 SETS = {
     "vowels": (DATA / "vowels/train.npz", DATA / "vowels/test.npz", 32, 150, 16),
+    "motions": (DATA / "motions/train.npz", DATA / "motions/test.npz", 32, 200, 8),
     "hapt": (SCRATCH / "hapt/train.npz", DATA / "hapt/test.npz", 32, 25, 64),
     "digits": (SCRATCH / "digits/train.npz", SCRATCH / "digits/test.npz", 64, 60, 64),
 }
@@ -48,7 +53,12 @@ def build(cell, inputs, units, classes, every_step, padded, noise=0.0, dropout=0
         layers.append(keras.layers.Masking())
     if noise:
         layers.append(keras.layers.GaussianNoise(noise))
-    layers.append(CELLS[cell](units, return_sequences=every_step, name=cell))
+    if cell == "bigru":
+        for depth, sequences in enumerate([True, every_step]):
+            gru = keras.layers.GRU(units // 2, return_sequences=sequences)
+            layers.append(keras.layers.Bidirectional(gru, name=f"{cell}_{depth}"))
+    else:
+        layers.append(CELLS[cell](units, return_sequences=every_step, name=cell))
     if dropout:
         layers.append(keras.layers.Dropout(dropout))
     layers.append(keras.layers.Dense(classes, activation="softmax", name="dense"))
@@ -60,16 +70,17 @@ def real_steps(x, lengths):
     return np.arange(x.shape[1]) < lengths[:, None]
 
 
-def fold(weights, mean, deviation):
+def fold(weights, mean, deviation, directions):
     """Weights of a layer of (x - mean) / deviation -> those of the same layer of x, in float64."""
-    kernel, recurrent, bias, *head = (w.astype(np.float64) for w in weights)
-    kernel /= deviation[:, None]
-    offset = mean @ kernel
-    if bias.ndim == 2:  # reset-after GRU: row 0 goes with the input
-        bias[0] -= offset
-    else:
-        bias -= offset
-    return [kernel, recurrent, bias, *head]
+    weights = [w.astype(np.float64) for w in weights]
+    for kernel, _, bias in zip(*[iter(weights[: 3 * directions])] * 3):
+        kernel /= deviation[:, None]
+        offset = mean @ kernel
+        if bias.ndim == 2:  # reset-after GRU: row 0 goes with the input
+            bias[0] -= offset
+        else:
+            bias -= offset
+    return weights
 
 
 def train(name, cell, seed):
@@ -96,7 +107,7 @@ def train(name, cell, seed):
     model.fit(standardize(x, lengths), y, batch, epochs, verbose=2)
 
     raw = build(*shape)
-    raw.set_weights(fold(model.get_weights(), mean, deviation))
+    raw.set_weights(fold(model.get_weights(), mean, deviation, 2 if cell == "bigru" else 1))
     x, y, lengths = load(test_path)
     p = raw.predict(x, verbose=0)
     np.testing.assert_allclose(p, model.predict(standardize(x, lengths), verbose=0), atol=1e-3)

@@ -8,9 +8,9 @@
 //! | `steps: u32` | then for each step |
 //! | `x: [i16; INPUTS]` | the quantized features |
 //!
-//! | output | for each step of each sample |
+//! | output | for each step of each sample, of a network that reads whole sequences for the last |
 //! |---|---|
-//! | `y: [i16; OUTPUTS]` | |
+//! | `y: [i16; OUTPUTS]` | the answers to all steps so far, where whole sequences have them |
 //! | `state: [u32; _]` | the state after the step, as long as the model says |
 //! | `instructions: u32`, `stack: u32` | see [`Cost`] |
 //!
@@ -21,6 +21,12 @@ use embedded_io::{Read, Write};
 
 /// A network as `gatelet::include_model!` defines it.
 pub trait Network<const INPUTS: usize, const OUTPUTS: usize> {
+    /// Whether it reads whole sequences: its answer to a step says nothing of the steps after it.
+    const WHOLE: bool;
+    /// One step that needs no answer.
+    fn advance(&mut self, x: &[i16; INPUTS]);
+    /// All answers so far, or the one.
+    fn outputs(&mut self) -> &[i16];
     /// One step.
     fn step(&mut self, x: &[i16; INPUTS]) -> &[i16; OUTPUTS];
     /// What is remembered.
@@ -65,22 +71,31 @@ pub enum Error {
 ///
 /// # Errors
 /// If the input does not follow the format or the output is refused.
-pub fn serve<const INPUTS: usize, const OUTPUTS: usize>(
-    net: &mut impl Network<INPUTS, OUTPUTS>,
+pub fn serve<const INPUTS: usize, const OUTPUTS: usize, N: Network<INPUTS, OUTPUTS>>(
+    net: &mut N,
     meter: &impl Meter,
     input: &mut impl Read,
     output: &mut impl Write,
 ) -> Result<(), Error> {
     for _sample in 0..read(input)? {
         net.reset();
-        for _step in 0..read(input)? {
+        let steps = read(input)?;
+        for step in 0..steps {
             let mut x = [0i16; INPUTS];
             input.read_exact(bytemuck::cast_slice_mut(&mut x)).map_err(|_| Error::Input)?;
+            if N::WHOLE && step + 1 < steps {
+                net.advance(&x);
+                continue;
+            }
             let (y, cost) = meter.step(net, &x);
             let mut put = |bytes: &[u8]| output.write_all(bytes).map_err(|_| Error::Output);
             #[cfg(feature = "defmt")]
-            defmt::info!("sample {}, step {}: {} for {}", _sample, _step, y.as_slice(), cost);
-            put(bytemuck::cast_slice(y))?;
+            defmt::info!("sample {}, step {}: {} for {}", _sample, step, y.as_slice(), cost);
+            if N::WHOLE {
+                put(bytemuck::cast_slice(net.outputs()))?;
+            } else {
+                put(bytemuck::cast_slice(y))?;
+            }
             put(bytemuck::cast_slice(net.state()))?;
             put(&cost.instructions.to_le_bytes())?;
             put(&cost.stack.to_le_bytes())?;
@@ -109,6 +124,13 @@ mod tests {
     }
 
     impl Network<2, 1> for Sum {
+        const WHOLE: bool = false;
+        fn advance(&mut self, x: &[i16; 2]) {
+            self.step(x);
+        }
+        fn outputs(&mut self) -> &[i16] {
+            &self.y
+        }
         fn step(&mut self, x: &[i16; 2]) -> &[i16; 1] {
             self.y = [x[0] + x[1]];
             self.sum[0] = self.sum[0].wrapping_add_signed(self.y[0].into());
@@ -155,6 +177,43 @@ mod tests {
             [0xFD, 0xFF, 0xFD, 0xFF, 0xFF, 0xFF, 7, 0, 0, 0, 8, 0, 0, 0],
         ];
         assert_eq!(answer(&INPUT).unwrap(), expected.concat());
+    }
+
+    /// A [`Sum`] that answers to whole sequences, with the inputs' sums of all steps.
+    #[derive(Default)]
+    struct Sums {
+        steps: Vec<i16>,
+        y: [i16; 1],
+    }
+
+    impl Network<2, 1> for Sums {
+        const WHOLE: bool = true;
+        fn advance(&mut self, x: &[i16; 2]) {
+            self.steps.push(x[0] + x[1]);
+        }
+        fn outputs(&mut self) -> &[i16] {
+            &self.steps
+        }
+        fn step(&mut self, x: &[i16; 2]) -> &[i16; 1] {
+            self.advance(x);
+            self.y = [self.steps.iter().sum()];
+            &self.y
+        }
+        fn state(&self) -> &[u32] {
+            &[]
+        }
+        fn reset(&mut self) {
+            *self = Self::default();
+        }
+    }
+
+    #[test]
+    fn whole_sequences_are_answered_once() {
+        let mut output = Vec::new();
+        serve(&mut Sums::default(), &Sundial, &mut &INPUT[..], &mut output).unwrap();
+        let cost = [7, 0, 0, 0, 8, 0, 0, 0];
+        let expected = [&[3, 0, 7, 1], &cost[..], &[0xFD, 0xFF], &cost].concat();
+        assert_eq!(output, expected);
     }
 
     #[test]

@@ -29,10 +29,19 @@ pub use riscv_rt::entry;
 macro_rules! firmware {
     ($net:ident) => {
         impl $crate::Network<{ $net::INPUTS }, { $net::OUTPUTS }> for $net {
+            const WHOLE: bool = $net::STEPS > 0;
             // Functions of their own, so that the host can tell what is the engine's.
             #[inline(never)]
             fn step(&mut self, x: &[i16; $net::INPUTS]) -> &[i16; $net::OUTPUTS] {
                 self.step(x)
+            }
+            #[inline(never)]
+            fn advance(&mut self, x: &[i16; $net::INPUTS]) {
+                self.advance(x);
+            }
+            #[inline(never)]
+            fn outputs(&mut self) -> &[i16] {
+                self.outputs()
             }
             #[inline(never)]
             fn state(&self) -> &[u32] {

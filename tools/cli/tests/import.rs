@@ -18,7 +18,7 @@ use zip::{ZipArchive, ZipWriter};
 /// Frameworks compute in float32.
 const TOLERANCE: f64 = 1e-5;
 
-const KERAS: [&str; 19] = [
+const KERAS: [&str; 20] = [
     "rnn_tanh",
     "rnn_relu",
     "lstm",
@@ -34,6 +34,7 @@ const KERAS: [&str; 19] = [
     "nested",
     "both_functional",
     "both_merged",
+    "both_stacked",
     "both_only",
     "both_summed",
     "backwards",
