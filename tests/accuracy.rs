@@ -58,6 +58,32 @@ fn vowels_lose_one_utterance_of_370_or_none() {
     }
 }
 
+/// The smallest keyword models published, EdgeML's of 5.5 KB, are such cells.
+#[test]
+fn a_fastgrnn_of_low_rank_keeps_its_answers_in_a_small_blob() {
+    let train = Dataset::read(&data("vowels/train.npz")).unwrap();
+    let test = Dataset::read(&data("vowels/test.npz")).unwrap();
+    let model = data("vowels/fastgrnn.safetensors");
+    let int8 = evaluation(&model, &train, &test, WeightType::Int8);
+    assert!(int8.float_accuracy.unwrap() >= 0.96, "{int8:?}");
+    assert!(lost(&int8) <= 1.01, "{int8:?}");
+    assert!(int8.blob_bytes <= 5500, "{int8:?}");
+    let int16 = evaluation(&model, &train, &test, WeightType::Int16);
+    assert!(lost(&int16).abs() <= 0.01 && int16.sqnr_db.unwrap() >= 60.0, "{int16:?}");
+}
+
+#[test]
+fn motions_lose_one_of_40_or_none() {
+    let train = Dataset::read(&data("motions/train.npz")).unwrap();
+    let test = Dataset::read(&data("motions/test.npz")).unwrap();
+    let model = data("motions/rnn.keras");
+    let int8 = evaluation(&model, &train, &test, WeightType::Int8);
+    assert_eq!(int8.samples, 40);
+    assert!(lost(&int8) <= 1.01, "{int8:?}");
+    let int16 = evaluation(&model, &train, &test, WeightType::Int16);
+    assert!(lost(&int16).abs() <= 0.01, "{int16:?}");
+}
+
 #[test]
 fn motions_lose_one_of_40_or_none() {
     let train = Dataset::read(&data("motions/train.npz")).unwrap();
