@@ -85,18 +85,6 @@ fn motions_lose_one_of_40_or_none() {
 }
 
 #[test]
-fn motions_lose_one_of_40_or_none() {
-    let train = Dataset::read(&data("motions/train.npz")).unwrap();
-    let test = Dataset::read(&data("motions/test.npz")).unwrap();
-    let model = data("motions/rnn.keras");
-    let int8 = evaluation(&model, &train, &test, WeightType::Int8);
-    assert_eq!(int8.samples, 40);
-    assert!(lost(&int8) <= 1.01, "{int8:?}");
-    let int16 = evaluation(&model, &train, &test, WeightType::Int16);
-    assert!(lost(&int16).abs() <= 0.01, "{int16:?}");
-}
-
-#[test]
 fn activities_lose_nothing_at_50_000_steps() {
     let calibration = Dataset::read(&data("hapt/calib.npz")).unwrap();
     let test = Dataset::read(&data("hapt/test.npz")).unwrap();
