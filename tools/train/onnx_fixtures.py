@@ -6,7 +6,8 @@ torch_NAME.safetensors in the nodes that PyTorch's two exporters write (from the
 torch.onnx.symbolic_opset9 and onnxscript's torch_lib; PyTorch itself is not needed). Their answers are in
 the .npz files of fixtures.py, to which onnxruntime's must be equal. folded.onnx, layout.onnx and
 norm_onnx.onnx have their own .npz. onnx_random.zip has random networks, k.onnx, with x [N, T, I] and onnxruntime's answer, k.npz;
-onnx_variants.zip such whose gates may be hard sigmoids and whose LSTMs may have peepholes.
+onnx_variants.zip such whose gates may be hard sigmoids and whose LSTMs may have peepholes. Those of
+onnx_directed.zip run in both directions.
 tests/data/digits/lstm.onnx is Keras' export of lstm.keras.
 """
 
@@ -32,6 +33,7 @@ from safetensors.numpy import load_file
 from golden import half, sequences
 
 INT64_MAX = 2**63 - 1
+DIRECTED = "both_only", "both_summed", "both_stacked"
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 # Gates of ONNX among PyTorch's: i o f c of i f g o, z r h of r z n.
 ONNX_ORDER = {"RNN": [0], "GRU": [1, 0, 2], "LSTM": [0, 3, 1, 2]}
@@ -236,7 +238,7 @@ def write_keras(out, digits, rng):
     np.savez_compressed(out / "folded.npz", x=x, y=answer(model, x))
     keras_export(keras.saving.load_model(digits / "lstm.keras"), digits / "lstm.onnx")
     patch_tf2onnx()
-    for name in ("lstm", "gru_reset_after", "gru_time_distributed"):
+    for name in ("lstm", "gru_reset_after", "gru_time_distributed", *DIRECTED):
         keras2 = tf_keras.models.load_model(out / f"{name}_keras2.h5", compile=False)
         signature = [tf.TensorSpec((None, None, 3), tf.float32, name="x")]
         function = tf.function(keras2, input_signature=signature)
@@ -396,10 +398,93 @@ def random_network(rng, variants):
     return model, x, np.ascontiguousarray(expected)
 
 
-def write_random(path, count, variants=False):
+def directed_node(g, rng, cell, inputs, units, x, direction, activation):
+    """A recurrent node on x [T, N, I] with weights in every direction; its Y and Y_h."""
+    rows, count = GATES[cell] * units, 2 if direction == "bidirectional" else 1
+    scale = 1.5 / np.sqrt(inputs + units)
+    shapes = (count, rows, inputs), (count, rows, units), (count, 2 * rows)
+    parameters = [g.weight(half(scale * rng.standard_normal(shape))) for shape in shapes]
+    attributes = {"GRU": dict(linear_before_reset=int(rng.integers(2))), "RNN": dict(activations=[activation] * count)}
+    return g(cell, x, *parameters, outputs=2, direction=direction, hidden_size=units, **attributes.get(cell, {}))
+
+
+def turned(g, rng, x):
+    """The steps of x [T, N, I] from the last to the first."""
+    if rng.random() < 0.5:
+        return g("Slice", x, *(g.constant([k]) for k in (-1, -INT64_MAX, 0, -1)))
+    length = g("Gather", g("Shape", x), g.constant([0]), axis=0)
+    batch = g("Gather", g("Shape", x), g.constant([1]), axis=0)
+    return g("ReverseSequence", x, g("Expand", length, batch), time_axis=0, batch_axis=1)
+
+
+def directed_layer(g, rng, inputs, x, last):
+    """One or two directions on x [T, N, I]: their outputs at every step or one, and how many."""
+    cell, units, activation = str(rng.choice(list(GATES))), int(rng.integers(1, 8)), str(rng.choice(["Tanh", "Relu"]))
+    node = lambda x, direction, units=units: directed_node(g, rng, cell, inputs, units, x, direction, activation)
+    form = rng.integers(4)
+    if form == 0:
+        y, h = node(x, "reverse")
+        if not last:
+            return g.squeeze(y, 1), units
+        # The state after the first step, or the output at the last.
+        return (g.squeeze(h, 0) if rng.random() < 0.5 else g("Gather", g.squeeze(y, 1), g.constant(-1), axis=0)), units
+    if form == 1:
+        y, h = node(x, "bidirectional")
+        y = g("Reshape", g.transpose(y, 0, 2, 1, 3), g.constant([0, 0, -1]))
+        take = int(rng.integers(5))
+        if not last:
+            return y, 2 * units
+        if take == 0:
+            return g("Reshape", g.transpose(h, 1, 0, 2), g.constant([0, -1])), 2 * units
+        if take == 1:
+            return g("Concat", *(g("Gather", h, g.constant(k), axis=0) for k in (0, 1)), axis=1), 2 * units
+        if take == 2:
+            halves = g("Split", h, g.constant([1, 1]), axis=0, outputs=2)
+            return g("Concat", *(g.squeeze(half, 0) for half in halves), axis=-1), 2 * units
+        if take == 3:
+            ends = g("Gather", y, g.constant(-1), axis=0), g("Gather", y, g.constant(0), axis=0)
+            ends = g.slice(ends[0], 0, units, 1), g.slice(ends[1], units, INT64_MAX, 1)
+            return g("Concat", *ends, axis=1), 2 * units
+        return g("Gather", y, g.constant(-1), axis=0), 2 * units
+    # Two nodes: the second turned around by itself or by what is around it.
+    add = form == 3
+    other = units if add else int(rng.integers(1, 8))
+    there, there_h = node(x, "forward")
+    if rng.random() < 0.5:
+        back, back_h = node(x, "reverse", other)
+        back = g.squeeze(back, 1)
+    else:
+        back, back_h = node(turned(g, rng, x), "forward", other)
+        back = turned(g, rng, g.squeeze(back, 1))
+    pair = (g.squeeze(there_h, 0), g.squeeze(back_h, 0)) if last else (g.squeeze(there, 1), back)
+    return (g("Add", *pair), units) if add else (g("Concat", *pair, axis=-1), units + other)
+
+
+def directed_network(rng):
+    """As random_network, of layers that run backwards and beside each other."""
+    n, steps, inputs = int(rng.integers(1, 4)), int(rng.integers(2, 9)), int(rng.integers(1, 6))
+    last = rng.random() < 0.6
+    g = Nodes([None, None, inputs], opset=int(rng.choice([13, 15, 17])))
+    y, width = g.transpose("x", 1, 0, 2), inputs
+    layers = int(rng.integers(1, 4))
+    for layer in range(layers):
+        y, width = directed_layer(g, rng, width, y, last and layer == layers - 1)
+        if rng.random() < 0.3:
+            y = g("Mul", y, g.weight(half(rng.uniform(0.5, 2, width))))
+    if rng.random() < 0.7:
+        units = int(rng.integers(1, 6))
+        y = g("Softmax", random_dense(g, rng, width, units, y, 2 if last else 3, steps), axis=-1)
+    if not last:
+        y = g.transpose(y, 1, 0, 2)
+    x = sequences(rng, n, steps, inputs)
+    model = g.model(y)
+    return model, x, answer(model, x)
+
+
+def write_random(path, count, network):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for k in range(count):
-            model, x, y = random_network(np.random.default_rng(k), variants)
+            model, x, y = network(np.random.default_rng(k))
             arrays = io.BytesIO()
             np.savez(arrays, x=x, y=y)
             for name, data in ((f"{k}.onnx", model.SerializeToString()), (f"{k}.npz", arrays.getvalue())):
@@ -452,8 +537,9 @@ def main():
     write_torch(args.out)
     write_layout(args.out, np.random.default_rng(5))
     write_norm(args.out, np.random.default_rng(8))
-    write_random(args.out / "onnx_random.zip", args.random)
-    write_random(args.out / "onnx_variants.zip", args.random, variants=True)
+    write_random(args.out / "onnx_random.zip", args.random, lambda rng: random_network(rng, variants=False))
+    write_random(args.out / "onnx_variants.zip", args.random, lambda rng: random_network(rng, variants=True))
+    write_random(args.out / "onnx_directed.zip", args.random, directed_network)
     write_keras(args.out, args.digits, np.random.default_rng(6))
 
 

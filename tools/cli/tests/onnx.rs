@@ -42,7 +42,8 @@ fn what_keras_exports_answers_as_keras_did() {
     {
         assert_answers(&format!("{name}.onnx"), &format!("{name}.npz"), "y");
     }
-    for name in ["lstm", "gru_reset_after", "gru_time_distributed"] {
+    let directed = ["both_only", "both_summed", "both_stacked"];
+    for name in ["lstm", "gru_reset_after", "gru_time_distributed"].into_iter().chain(directed) {
         assert_answers(&format!("{name}_keras2.onnx"), &format!("{name}.npz"), "y");
     }
 }
@@ -71,7 +72,8 @@ fn onnx_gives_the_same_network_as_the_file_it_was_exported_from() {
     for name in ["lstm", "lstm_2layer", "lstm_every_step", "lstm_only"] {
         assert!(layers(&format!("{name}.keras")) == layers(&format!("{name}.onnx")), "{name}");
     }
-    for name in ["lstm", "gru_reset_after", "gru_time_distributed"] {
+    let names = ["lstm", "gru_reset_after", "gru_time_distributed", "both_only", "both_stacked"];
+    for name in names {
         let (h5, onnx) = (format!("{name}_keras2.h5"), format!("{name}_keras2.onnx"));
         assert!(layers(&h5) == layers(&onnx), "{name}");
     }
@@ -85,6 +87,11 @@ fn random_networks_answer_as_in_onnxruntime() {
 #[test]
 fn hard_sigmoids_and_peepholes_answer_as_in_onnxruntime() {
     random_networks("onnx_variants.zip");
+}
+
+#[test]
+fn random_networks_of_all_directions_answer_as_in_onnxruntime() {
+    random_networks("onnx_directed.zip");
 }
 
 fn random_networks(archive: &str) {

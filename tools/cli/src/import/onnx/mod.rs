@@ -34,7 +34,7 @@ use prost::bytes::Bytes;
 use self::array::{Array, MAX_RANK, Origin, data_type};
 use self::proto::tensor_shape_proto::dimension::Value as Dimension;
 use self::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto};
-use self::signal::{Part, Role, Signal};
+use self::signal::{Part, Role, Signal, When};
 use super::Budget;
 use crate::graph::{Graph, GraphBuilder, Layer, Op, Output, Reset};
 
@@ -96,8 +96,8 @@ enum Value {
     Array(Array),
     /// That it depends on the input, and how.
     Signal(Signal),
-    /// Signals joined along an axis of length 1 each, as PyTorch joins the
-    /// states of its layers.
+    /// Signals joined along an axis of length 1 each, or of both directions, as
+    /// PyTorch joins the states of its layers.
     Stack { axis: usize, signals: Rc<[Signal]> },
     /// The cell state of an LSTM.
     Cell,
@@ -110,7 +110,7 @@ impl Value {
             Self::Signal(signal) => Ok(signal.shape()),
             Self::Stack { axis, signals } => {
                 let mut shape = signals[0].shape();
-                shape[*axis] = signals.len();
+                shape[*axis] = signals.iter().map(|signal| signal.shape()[*axis]).sum();
                 Ok(shape)
             }
             Self::Cell => self.refuse(),
@@ -138,8 +138,16 @@ impl Value {
         match self {
             Self::Array(array) => Ok(Self::Array(array.slice(axis, start, step, count)?)),
             Self::Signal(signal) => Ok(Self::Signal(signal.slice(axis, start, step, count)?)),
-            Self::Stack { axis: joined, signals } if (axis, count) == (*joined, 1) => {
-                Ok(Self::Signal(signals[start].clone()))
+            Self::Stack { axis: joined, signals } if axis == *joined => {
+                let mut first = 0;
+                for signal in signals.iter() {
+                    let size = signal.shape()[axis];
+                    if (first..first + size).contains(&start) && start + count <= first + size {
+                        return Ok(Self::Signal(signal.slice(axis, start - first, step, count)?));
+                    }
+                    first += size;
+                }
+                self.refuse()
             }
             _ => self.refuse(),
         }
@@ -241,7 +249,14 @@ fn inputs<'a>(graph: &'a GraphProto, values: &mut HashMap<&'a str, Value>) -> Re
     let mut axes: Vec<_> =
         leading.iter().enumerate().map(|(k, &n)| Part::axis(Role::Leading(k), n)).collect();
     axes.extend(features.map(|features| Part::axis(Role::Features, features)));
-    let signal = Signal { depth: 0, axes, last: false };
+    let signal = Signal {
+        depth: 0,
+        axes,
+        when: When::All,
+        turned: false,
+        columns: 0..features.unwrap_or(1),
+        directions: Vec::new(),
+    };
     values.insert(&first.name, Value::Signal(signal));
     for other in inputs {
         let (_, sizes) = input_type(other, &mut open)?;
@@ -323,6 +338,8 @@ struct Importer {
     foldable: usize,
     /// Whether the file describes one step, to be called again and again.
     one_step: bool,
+    /// Depth of what the last layer was given, if it is recurrent: another may stand beside it.
+    stage: Option<usize>,
 }
 
 impl Importer {
@@ -334,6 +351,7 @@ impl Importer {
             budget: Budget::default(),
             foldable: 0,
             one_step: false,
+            stage: None,
         }
     }
 
@@ -366,6 +384,17 @@ impl Importer {
     /// Uses up a signal: what comes out of the next layer.
     fn advance(&mut self, signal: &Signal) -> Result<Signal> {
         ensure!(
+            signal.depth < self.depth || signal.columns == (0..self.builder.width()),
+            "its input is only some of the outputs of layers beside each other; gatelet takes them \
+             together, joined in the order of their nodes"
+        );
+        ensure!(
+            signal.when != When::AtFirst,
+            "its input is the first step of the sequence; gatelet takes the last step, or the last that \
+             a layer takes"
+        );
+        self.stage = None;
+        ensure!(
             signal.depth == self.depth,
             "its input also goes elsewhere; gatelet takes a plain stack of layers, without branches"
         );
@@ -375,9 +404,24 @@ impl Importer {
 
     fn finish(mut self, name: &str, value: Option<&Value>) -> Result<Graph> {
         match value {
-            Some(Value::Signal(signal)) if signal.depth == self.depth => {
-                let output =
-                    if signal.last && !self.one_step { Output::Last } else { Output::EveryStep };
+            Some(Value::Signal(signal))
+                if signal.depth == self.depth && signal.columns == (0..self.builder.width()) =>
+            {
+                ensure!(
+                    !signal.turned || signal.when != When::All,
+                    "output `{name}` has the steps from the last to the first; gatelet gives answers \
+                     in the order of the steps"
+                );
+                ensure!(
+                    signal.when != When::AtFirst,
+                    "output `{name}` is that of the first step; gatelet takes the last step, or the \
+                     last that a layer takes"
+                );
+                let output = match signal.when {
+                    When::Final if !self.one_step => Output::Last,
+                    When::AtLast if !self.one_step => Output::AtLast,
+                    _ => Output::EveryStep,
+                };
                 if self.one_step {
                     self.builder
                         .note("the model is one step of a stream: its answer counts at every step");

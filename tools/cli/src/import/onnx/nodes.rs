@@ -108,6 +108,8 @@ impl Importer {
             "Slice" => slice(node, inputs)?,
             "Gather" => self.gather(node, inputs)?,
             "Concat" => concat(node, inputs)?,
+            "Split" => return split(node, inputs),
+            "ReverseSequence" => reverse_sequence(node, inputs)?,
             "Expand" => {
                 let target = sizes(&inputs.integers(1)?.context("it has no shape")?)?;
                 expand(inputs.value(0)?, &target, inputs.array(1)?.origin())?
@@ -196,6 +198,7 @@ impl Importer {
         self.budget.take(node.label(), &[table.rows(), table.cols()])?;
         let mut out = self.advance(tokens)?;
         out.axes.push(Part::axis(Role::Features, table.cols()));
+        out.columns = 0..table.cols();
         self.builder.layer(node.label(), Op::Embedding(Embedding { table }))?;
         Ok(Value::Signal(out))
     }
@@ -217,6 +220,7 @@ impl Importer {
         self.foldable = self.budget.take(node.label(), &[units, weights.cols()])?;
         let mut out = self.advance(signal)?;
         out.axes[axis] = Part::axis(Role::Features, units);
+        out.columns = 0..units;
         let dense = Dense { weights, bias: vec![0.0; units], activation: Activation::Linear };
         self.builder.layer(node.label(), Op::Dense(dense))?;
         Ok(out)
@@ -293,8 +297,14 @@ impl Importer {
             }
             (Value::Signal(signal), Value::Array(_)) => (signal, inputs.weights(1)?, true),
             (Value::Array(_), Value::Signal(signal)) => (signal, inputs.weights(0)?, false),
+            (Value::Signal(a), Value::Signal(b)) if op == "Add" => {
+                return Ok(Value::Signal(self.add_up(node, a, b)?));
+            }
             (Value::Signal(_), Value::Signal(_)) => {
-                bail!("it joins two branches of the network; gatelet takes a plain stack of layers")
+                bail!(
+                    "it joins two branches of the network; gatelet takes a plain stack of layers, and \
+                     Add or Concat of two that take the same input"
+                )
             }
             (Value::Signal(_) | Value::Array(_), other) | (other, _) => return other.refuse(),
         };
@@ -309,6 +319,22 @@ impl Importer {
             _ => bail!("it divides by what depends on the input"),
         };
         Ok(Value::Signal(out))
+    }
+
+    /// Adds the outputs of layers beside each other.
+    fn add_up(&mut self, node: Node<'_>, a: &Signal, b: &Signal) -> Result<Signal> {
+        let both = match a.columns.start <= b.columns.start {
+            true => a.join(b),
+            false => b.join(a),
+        };
+        let both = both.context(
+            "it joins two branches of the network; gatelet adds the outputs of two layers that take \
+             the same input",
+        )?;
+        let mut out = self.advance(&both)?;
+        self.builder.add_up(node.label(), 2, 1.0)?;
+        out.columns = 0..self.builder.width();
+        Ok(out)
     }
 
     /// The numbers of a constant that broadcasts over everything but the
@@ -607,9 +633,14 @@ fn concat(node: Node<'_>, inputs: &Inputs<'_>) -> Result<Value> {
     if values.iter().all(|value| matches!(value, Value::Cell)) {
         return Ok(Value::Cell);
     }
+    if let Some(beside) = beside(&values, at) {
+        return Ok(Value::Signal(beside));
+    }
     let signals = values.iter().map(|value| match value {
-        Value::Signal(signal) if signal.axes.get(at).is_some_and(Vec::is_empty) => {
-            Some(signal.clone())
+        Value::Signal(signal) => {
+            let is_single = |part: &Part| part.role == Role::Direction;
+            let axis = signal.axes.get(at)?;
+            axis.iter().all(is_single).then(|| signal.clone())
         }
         _ => None,
     });
@@ -620,6 +651,73 @@ fn concat(node: Node<'_>, inputs: &Inputs<'_>) -> Result<Value> {
         )
     })?;
     Ok(Value::Stack { axis: at, signals })
+}
+
+/// Outputs of layers beside each other, joined along their features or as directions.
+fn beside(values: &[&Value], at: usize) -> Option<Signal> {
+    let signals = values.iter().map(|value| match value {
+        Value::Signal(signal) if at < signal.axes.len() => Some(signal),
+        _ => None,
+    });
+    let signals: Vec<&Signal> = signals.collect::<Option<_>>()?;
+    let (first, rest) = signals.split_first()?;
+    let mut joined = rest.iter().try_fold((*first).clone(), |all, next| all.join(next))?;
+    if first.is_features(at) {
+        joined.axes[at] = Part::axis(Role::Features, joined.columns.len());
+    } else {
+        let alike = signals.iter().all(|signal| signal.columns.len() == first.columns.len());
+        if !(alike && first.axes[at].is_empty() && signals.len() == 2) {
+            return None;
+        }
+        joined.axes[at] = Part::axis(Role::Direction, 2);
+    }
+    Some(joined)
+}
+
+/// Equal or given parts of an axis.
+fn split(node: Node<'_>, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+    let value = inputs.value(0)?;
+    let shape = value.shape()?;
+    let at = axis(node.int("axis", 0), shape.len())?;
+    let parts = node.0.output.len();
+    ensure!(
+        (1..=MAX_LIST).contains(&parts),
+        "it splits into {parts}; gatelet takes 1 to {MAX_LIST}"
+    );
+    // An attribute before version 13, an input since.
+    let given = match node.attribute("split") {
+        Some(attribute) if attribute.ints.len() == parts => Some(attribute.ints.clone()),
+        _ => inputs.integers(1)?,
+    };
+    let sizes = match given {
+        Some(given) => sizes(&given)?,
+        None => vec![shape[at].div_ceil(parts); parts],
+    };
+    ensure!(
+        sizes.len() == parts && sizes.iter().sum::<usize>() == shape[at],
+        "its parts do not make up axis {at} of {}",
+        arrangement(value)
+    );
+    let mut first = 0;
+    let part = |size: usize| {
+        let part = value.slice(at, first, 1, size);
+        first += size;
+        part
+    };
+    sizes.into_iter().map(part).collect()
+}
+
+/// Turns all steps of every sequence around.
+fn reverse_sequence(node: Node<'_>, inputs: &Inputs<'_>) -> Result<Value> {
+    let signal = inputs.signal(0)?;
+    let at = axis(node.int("time_axis", 0), signal.axes.len())?;
+    let steps = signal.shape()[at];
+    let lengths = inputs.array(1)?;
+    ensure!(
+        lengths.origin() > Origin::Sizes || lengths.only() == Some(steps as f64),
+        "its sequence_lens is not the length of the sequence; give samples their `lengths` instead"
+    );
+    Ok(Value::Signal(signal.slice(at, steps - 1, -1, steps)?))
 }
 
 fn expand(value: &Value, target: &[usize], origin: Origin) -> Result<Value> {

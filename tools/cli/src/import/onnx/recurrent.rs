@@ -4,9 +4,9 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::array::{Array, Origin};
 use super::nodes::{Inputs, tensor};
-use super::signal::{Part, Role, Signal};
+use super::signal::{Part, Role, Signal, When};
 use super::{Importer, MAX_WIDTH, Node, Value};
-use crate::graph::{Gru, Lstm, Matrix, Op, Rnn, RnnActivation};
+use crate::graph::{Direction, Gru, Lstm, Matrix, Op, Rnn, RnnActivation};
 
 impl Importer {
     /// Adds a recurrent layer; gives all steps, the last one, and a cell state.
@@ -17,8 +17,9 @@ impl Importer {
             "GRU" => 3,
             _ => 1,
         };
-        expect_forward(node)?;
-        let functions = Functions::of(node)?;
+        let directions = directions(node, inputs.signal(0)?.turned)?;
+        let count = directions.len();
+        let functions = Functions::of(node, count)?;
         ensure!(
             node.float("clip", 0.0) == 0.0,
             "it clips its sums at {}; gatelet takes it without clip",
@@ -33,9 +34,13 @@ impl Importer {
         let (time, batch) = self.sequence(signal, batch_first)?;
 
         let (input, recurrent) = (inputs.weights(1)?, inputs.weights(2)?);
-        let [1, rows, features] = *input.shape() else {
-            bail!("its weights W have shape {:?}, expected [1, rows, inputs]", input.shape());
+        let [found, rows, features] = *input.shape() else {
+            bail!(
+                "its weights W have shape {:?}, expected [directions, rows, inputs]",
+                input.shape()
+            );
         };
+        ensure!(found == count, "its weights are for {found} directions, but it has {count}");
         let units = node.attribute("hidden_size").map_or(rows as i64 / gates, |a| a.i);
         ensure!(
             (1..=MAX_WIDTH as i64).contains(&units),
@@ -43,48 +48,68 @@ impl Importer {
         );
         let units = units as usize;
         let rows = gates as usize * units;
-        self.budget.take(node.label(), &[rows, units + features])?;
+        self.budget.take(node.label(), &[count * rows, units + features])?;
         self.foldable = 0;
-        let matrix = |array: &Array, cols| {
-            let mut tensor = tensor(node, array)?;
-            tensor.expect_shape(&[1, rows, cols])?;
-            tensor.shape.remove(0);
-            tensor.values = in_our_order(op, tensor.values);
-            tensor.matrix(rows, cols)
+        let matrices = |array: &Array, cols| -> Result<Vec<Matrix>> {
+            let tensor = tensor(node, array)?;
+            tensor.expect_shape(&[count, rows, cols])?;
+            let each = tensor.values.chunks_exact((rows * cols).max(1));
+            Ok(each.map(|m| Matrix::new(rows, cols, in_our_order(op, m))).collect())
         };
-        let (input, recurrent) = (matrix(input, features)?, matrix(recurrent, units)?);
-        let (bias, recurrent_bias) = match inputs.get(3) {
-            None => (vec![0.0; rows], vec![0.0; rows]),
+        let (input, recurrent) = (matrices(input, features)?, matrices(recurrent, units)?);
+        let biases = match inputs.get(3) {
+            None => vec![0.0; count * 2 * rows],
             Some(_) => {
-                let mut both = tensor(node, inputs.weights(3)?)?;
-                both.expect_shape(&[1, 2 * rows])?;
-                let recurrent_bias = both.values.split_off(rows);
-                (in_our_order(op, both.values), in_our_order(op, recurrent_bias))
+                let tensor = tensor(node, inputs.weights(3)?)?;
+                tensor.expect_shape(&[count, 2 * rows])?;
+                tensor.values
             }
         };
+        let mut biases = biases.chunks_exact(rows).map(|bias| in_our_order(op, bias));
         self.expect_all_steps(node, inputs, time)?;
         self.expect_zeros(node, inputs, 5, "initial_h")?;
         if op == "LSTM" {
             self.expect_zeros(node, inputs, 6, "initial_c")?;
         }
         let reset_after = node.int("linear_before_reset", 0) != 0;
-        let mut layer =
-            layer(op, functions.rnn, reset_after, input, recurrent, bias, recurrent_bias);
-        if let Op::Lstm(lstm) = &mut layer {
-            lstm.peepholes = peepholes(node, inputs, units)?;
+        let peepholes = peepholes(node, inputs, units, count)?;
+        let is_beside = self.stage == Some(signal.depth) && signal.depth + 1 == self.depth;
+        let mut out = match is_beside {
+            true => Signal { depth: self.depth, ..signal.clone() },
+            false => self.advance(signal)?,
+        };
+        let first = if is_beside { self.builder.width() } else { 0 };
+        let each = input.into_iter().zip(recurrent).zip(directions.iter().zip(peepholes));
+        for (k, ((input, recurrent), (direction, peepholes))) in each.enumerate() {
+            let [bias, recurrent_bias] = [0, 1].map(|_| biases.next().unwrap_or_default());
+            let mut op =
+                layer(op, functions.rnn, reset_after, input, recurrent, bias, recurrent_bias);
+            if let Op::Lstm(lstm) = &mut op {
+                lstm.peepholes = peepholes;
+            }
+            if let Some((slope, offset)) = functions.hard_sigmoid {
+                op.harden(slope, offset);
+            }
+            let name = match (count, direction) {
+                (1, _) => node.label().to_owned(),
+                (_, Direction::Forward) => format!("{}.forward", node.label()),
+                (_, Direction::Reverse) => format!("{}.reverse", node.label()),
+            };
+            match is_beside || k > 0 {
+                true => self.builder.beside(name, op, *direction)?,
+                false => self.builder.directed(name, op, *direction)?,
+            }
         }
-        if let Some((slope, offset)) = functions.hard_sigmoid {
-            layer.harden(slope, offset);
-        }
-        let out = self.advance(signal)?;
-        self.builder.layer(node.label(), layer)?;
+        self.stage = Some(signal.depth);
+        out.columns = first..first + count * units;
+        out.directions = directions;
         if time == 1 {
             self.one_step = true;
         }
 
         let part = |role, size| Part::axis(role, size);
         let (time, batch) = (part(Role::Time, time), part(Role::Batch, batch));
-        let (direction, features) = (Vec::new(), part(Role::Features, units));
+        let (direction, features) = (part(Role::Direction, count), part(Role::Features, units));
         let (all, last) = if batch_first {
             (
                 vec![batch.clone(), time, direction.clone(), features.clone()],
@@ -96,14 +121,16 @@ impl Importer {
                 vec![direction, batch, features],
             )
         };
-        let (all, last) =
-            (Signal { axes: all, ..out.clone() }, Signal { axes: last, last: true, ..out });
+        let (all, last) = (
+            Signal { axes: all, ..out.clone() },
+            Signal { axes: last, when: When::Final, turned: false, ..out },
+        );
         Ok(vec![Value::Signal(all), Value::Signal(last), Value::Cell])
     }
 
     /// Numbers of steps and of sequences of a signal that is a sequence.
     fn sequence(&mut self, signal: &Signal, batch_first: bool) -> Result<(usize, usize)> {
-        ensure!(!signal.last, "it needs a sequence, but is given the last step of one");
+        ensure!(signal.when == When::All, "it needs a sequence, but is given the last step of one");
         let (time_axis, batch_axis) = if batch_first { (1, 0) } else { (0, 1) };
         let size = |axis: usize, role| match &signal.axes[axis][..] {
             [] => Some(1),
@@ -177,15 +204,25 @@ impl Importer {
     }
 }
 
-/// Refuses the other directions.
-fn expect_forward(node: Node<'_>) -> Result<()> {
-    let direction = node.attribute("direction").map_or(&b"forward"[..], |a| &a.s);
-    ensure!(
-        direction == b"forward",
-        "its direction is {}; gatelet takes forward layers",
-        String::from_utf8_lossy(direction)
-    );
-    Ok(())
+/// The directions of a node, of a sequence that may be turned around.
+fn directions(node: Node<'_>, turned: bool) -> Result<Vec<Direction>> {
+    use Direction::{Forward, Reverse};
+    let given = node.attribute("direction").map_or(&b"forward"[..], |a| &a.s);
+    let directions = match given {
+        b"forward" => vec![Forward],
+        b"reverse" => vec![Reverse],
+        b"bidirectional" => vec![Forward, Reverse],
+        _ => bail!(
+            "its direction is {}; gatelet takes forward, reverse and bidirectional",
+            String::from_utf8_lossy(given)
+        ),
+    };
+    let turn = |direction| match (turned, direction) {
+        (false, direction) => direction,
+        (true, Forward) => Reverse,
+        (true, Reverse) => Forward,
+    };
+    Ok(directions.into_iter().map(turn).collect())
 }
 
 /// The functions of a node, other than the usual ones.
@@ -197,7 +234,7 @@ struct Functions {
 }
 
 impl Functions {
-    fn of(node: Node<'_>) -> Result<Self> {
+    fn of(node: Node<'_>, directions: usize) -> Result<Self> {
         let op = node.0.op_type.as_str();
         let (usual, other): (&[&str], &[&str]) = match op {
             "LSTM" => (&["sigmoid", "tanh", "tanh"], &["hardsigmoid", "tanh", "tanh"]),
@@ -208,7 +245,12 @@ impl Functions {
         let given: Vec<_> =
             given.iter().map(|s| String::from_utf8_lossy(s).to_lowercase()).collect();
         let usually = Self { rnn: RnnActivation::Tanh, hard_sigmoid: None };
-        if given.is_empty() || given == usual {
+        if given.is_empty() {
+            return Ok(usually);
+        }
+        // Every direction lists its own; gatelet takes those that agree.
+        let (usual, other) = (usual.repeat(directions), other.repeat(directions));
+        if given == usual {
             return Ok(usually);
         }
         ensure!(
@@ -225,27 +267,43 @@ impl Functions {
             let numbers = node.attribute(name).map_or(&[][..], |a| &a.floats);
             numbers.first().map_or(default, |n| f64::from(*n))
         };
+        let agree = |name: &str| {
+            let numbers = node.attribute(name).map_or(&[][..], |a| &a.floats);
+            numbers.windows(2).all(|pair| pair[0] == pair[1])
+        };
+        ensure!(
+            directions == 1 || (agree("activation_alpha") && agree("activation_beta")),
+            "its directions have hard sigmoids of different slopes; gatelet takes one"
+        );
         let hard_sigmoid = Some((first("activation_alpha", 0.2), first("activation_beta", 0.5)));
         Ok(Self { hard_sigmoid, ..usually })
     }
 }
 
-/// The peepholes of an LSTM, in this crate's order, unless they are absent or zero.
-fn peepholes(node: Node<'_>, inputs: &Inputs<'_>, units: usize) -> Result<Option<Vec<f64>>> {
-    if inputs.get(7).is_none() {
-        return Ok(None);
+/// The peepholes of an LSTM in each direction, in this crate's order, unless they are absent or zero.
+fn peepholes(
+    node: Node<'_>,
+    inputs: &Inputs<'_>,
+    units: usize,
+    directions: usize,
+) -> Result<Vec<Option<Vec<f64>>>> {
+    if node.0.op_type != "LSTM" || inputs.get(7).is_none() {
+        return Ok(vec![None; directions]);
     }
     let mut given = tensor(node, inputs.weights(7)?).context("its peepholes P")?;
-    given.expect_shape(&[1, 3 * units]).context("its peepholes P")?;
-    // i o f to i f o
-    given.values[units..].rotate_left(units);
-    Ok(given.values.iter().any(|p| *p != 0.0).then_some(given.values))
+    given.expect_shape(&[directions, 3 * units]).context("its peepholes P")?;
+    let each = given.values.chunks_exact_mut(3 * units).map(|p| {
+        // i o f to i f o
+        p[units..].rotate_left(units);
+        p.iter().any(|p| *p != 0.0).then(|| p.to_vec())
+    });
+    Ok(each.collect())
 }
 
 /// Rows of all gates from ONNX's order to this crate's.
-fn in_our_order(op: &str, rows: Vec<f64>) -> Vec<f64> {
+fn in_our_order(op: &str, rows: &[f64]) -> Vec<f64> {
     if op != "LSTM" {
-        return rows;
+        return rows.to_vec();
     }
     let gate = |k: usize| &rows[rows.len() / 4 * k..rows.len() / 4 * (k + 1)];
     // i o f c to i f g o

@@ -1,10 +1,12 @@
 //! Tensors that depend on the model's input.
 
 use std::fmt;
+use std::ops::Range;
 
 use anyhow::{Result, bail, ensure};
 
 use super::describe;
+use crate::graph::Direction;
 
 /// What a part of an axis counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +16,21 @@ pub(super) enum Role {
     Leading(usize),
     Batch,
     Time,
+    /// The two directions of a bidirectional layer.
+    Direction,
     Features,
+}
+
+/// Which steps of the sequence a signal holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum When {
+    All,
+    /// The output of each layer after the last step that it took.
+    Final,
+    /// The outputs at the sequence's last step.
+    AtLast,
+    /// The outputs at the sequence's first step.
+    AtFirst,
 }
 
 /// A factor of an axis; its size is more than 1.
@@ -41,8 +57,14 @@ pub(super) struct Signal {
     /// How many operations were applied to the model's input.
     pub(super) depth: usize,
     pub(super) axes: Vec<Vec<Part>>,
-    /// Whether this is the last step of the sequence only.
-    pub(super) last: bool,
+    pub(super) when: When,
+    /// Whether the steps come from the last to the first.
+    pub(super) turned: bool,
+    /// Which of the last layers' outputs these are, side by side; more than one layer may have
+    /// taken the same input.
+    pub(super) columns: Range<usize>,
+    /// The directions of the recurrent layers that made them, equal parts of the columns.
+    pub(super) directions: Vec<Direction>,
 }
 
 impl Signal {
@@ -51,21 +73,71 @@ impl Signal {
         self.axes.iter().map(size).collect()
     }
 
-    /// Whether this axis is the features' and nothing else's.
+    /// Whether this axis is the features' and nothing else's: those of one direction behind those
+    /// of the other.
     pub(super) fn is_features(&self, axis: usize) -> bool {
-        let is_features = |part: &Part| part.role == Role::Features;
-        match &self.axes[axis][..] {
-            // A single feature leaves no part.
-            [] => !self.axes.iter().flatten().any(is_features),
-            [part] => is_features(part),
+        let roles = |parts: &[Part]| parts.iter().map(|part| part.role).collect::<Vec<_>>();
+        let of_features = |part: &&Part| matches!(part.role, Role::Direction | Role::Features);
+        let all = self.axes.iter().flatten().filter(of_features).count();
+        // A single feature leaves no part.
+        match roles(&self.axes[axis])[..] {
+            [] => all == 0,
+            [Role::Direction | Role::Features] => all == 1,
+            [Role::Direction, Role::Features] => true,
             _ => false,
         }
+    }
+
+    /// These and those of `next`, if they lie side by side and differ in nothing else.
+    pub(super) fn join(&self, next: &Self) -> Option<Self> {
+        let joined = Self {
+            columns: self.columns.start..next.columns.end,
+            directions: [&self.directions[..], &next.directions].concat(),
+            ..self.clone()
+        };
+        let alike = Self { columns: 0..0, directions: Vec::new(), ..self.clone() }
+            == Self {
+                columns: 0..0,
+                directions: Vec::new(),
+                axes: self.axes.clone(),
+                ..next.clone()
+            };
+        (alike && self.columns.end == next.columns.start).then_some(joined)
+    }
+
+    /// One of two directions.
+    fn narrow(&self, axis: usize, position: usize) -> Self {
+        let units = self.columns.len() / 2;
+        let first = self.columns.start + position * units;
+        let mut axes = self.axes.clone();
+        axes[axis].remove(0);
+        let directions = self.directions.iter().skip(position).take(1).copied().collect();
+        Self { axes, columns: first..first + units, directions, ..self.clone() }.settled()
+    }
+
+    /// One step, at an end of the sequence.
+    fn at_end(&self, axis: usize, is_last: bool) -> Self {
+        let mut axes = self.axes.clone();
+        axes[axis].clear();
+        let when = if is_last { When::AtLast } else { When::AtFirst };
+        Self { axes, when, turned: false, ..self.clone() }.settled()
+    }
+
+    /// One name for what is the same: the step that a layer takes last, and the last it takes.
+    fn settled(self) -> Self {
+        let only = |direction| self.directions.iter().all(|d| *d == direction);
+        let when = match self.when {
+            When::AtLast if only(Direction::Forward) => When::Final,
+            When::AtFirst if only(Direction::Reverse) => When::Final,
+            when => when,
+        };
+        Self { when, ..self }
     }
 
     /// Axis `k` becomes what was axis `order[k]`.
     pub(super) fn transpose(&self, order: &[usize]) -> Result<Self> {
         let axes = order.iter().map(|&axis| self.axes[axis].clone()).collect();
-        Ok(Self { axes, ..*self })
+        Ok(Self { axes, ..self.clone() })
     }
 
     /// The same elements in another shape, if each part stays whole.
@@ -92,11 +164,11 @@ impl Signal {
             "it reshapes {self} to {}, which has fewer elements",
             describe(shape)
         );
-        Ok(Self { axes, ..*self })
+        Ok(Self { axes, ..self.clone() })
     }
 
-    /// Every `step`th of an axis, `count` from `start` on: all of it, or the
-    /// last step of the sequence.
+    /// Every `step`th of an axis, `count` from `start` on: all of it, the last
+    /// step of the sequence, all steps from the end, or one direction.
     pub(super) fn slice(
         &self,
         axis: usize,
@@ -109,16 +181,22 @@ impl Signal {
             return Ok(self.clone());
         }
         match &self.axes[axis][..] {
-            [Part { role: Role::Time, .. }] if (start, count) == (size - 1, 1) => {
-                let mut axes = self.axes.clone();
-                axes[axis].clear();
-                Ok(Self { axes, last: true, ..*self })
+            [Part { role: Role::Time | Role::Leading(_), .. }]
+                if (start, count, step) == (size - 1, size, -1) =>
+            {
+                Ok(Self { turned: !self.turned, ..self.clone() })
             }
-            [Part { role: Role::Time, .. }] if count == size => bail!(
-                "it turns the sequence around, and a stream has no end to start from; gatelet takes layers that read forward"
-            ),
+            [Part { role: Role::Time, .. }] if count == 1 && (start == 0 || start == size - 1) => {
+                Ok(self.at_end(axis, (start == 0) == self.turned))
+            }
+            [Part { role: Role::Direction, .. }] if count == 1 => Ok(self.narrow(axis, start)),
+            [Part { role: Role::Direction, .. }, Part { size, .. }]
+                if count == *size && step == 1 && start.is_multiple_of(*size) =>
+            {
+                Ok(self.narrow(axis, start / size))
+            }
             _ => bail!(
-                "it takes part of axis {axis} of {self}; gatelet takes all of it, or the last step of the sequence"
+                "it takes part of axis {axis} of {self}; gatelet takes all of it, the last step of the sequence, or one direction"
             ),
         }
     }
@@ -131,6 +209,7 @@ impl fmt::Display for Signal {
                 Role::Leading(position) => format!("input axis {position}"),
                 Role::Batch => "batch".into(),
                 Role::Time => "time".into(),
+                Role::Direction => "direction".into(),
                 Role::Features => "features".into(),
             });
             let parts: Vec<String> = parts.collect();

@@ -134,9 +134,12 @@ fn recurrent_nodes_that_cannot_be_represented_are_refused_by_name() {
     let name = "node `/LSTM_";
     assert_refused(
         &attribute(texts("direction", &["bidirectional"])),
-        &[name, "(LSTM): its direction is bidirectional", "forward"],
+        &[name, "(LSTM): its weights are for 1 directions, but it has 2"],
     );
-    assert_refused(&attribute(texts("direction", &["reverse"])), &[name, "reverse"]);
+    assert_refused(
+        &attribute(texts("direction", &["sideways"])),
+        &[name, "direction is sideways", "forward, reverse and bidirectional"],
+    );
     let clip = AttributeProto { name: "clip".into(), f: 3.0, ..AttributeProto::default() };
     assert_refused(&attribute(clip), &[name, "clips its sums at 3"]);
     assert_refused(
@@ -248,8 +251,8 @@ fn networks_that_are_no_stack_are_refused() {
         let weights = tensors.iter().map(|(name, n)| integers(name, &[*n])).collect();
         gru(&[0, 0, 3], vec![node("Slice", &["h", "s", "e", "a", "p"], "y")], weights)
     };
-    assert_refused(&slice(-1, i64::MIN, -1), &["turns the sequence around"]);
-    assert_refused(&slice(0, 1, 1), &["part of axis 0 of [time, 1, batch", "last step"]);
+    assert_refused(&slice(-1, i64::MIN, -1), &["output `y`", "from the last to the first"]);
+    assert_refused(&slice(0, 1, 1), &["output `y` is that of the first step", "last step"]);
     assert_refused(&slice(0, i64::MAX, 2), &["axis 0 of [time, 1, batch, features]"]);
     assert_refused(&slice(i64::MIN, i64::MAX, i64::MIN), &["part of axis 0"]);
     assert_refused(&slice(0, 0, 0), &["step is 0"]);
