@@ -203,32 +203,6 @@ fn bad_sound_does_no_harm() {
     }
 }
 
-/// 5.5 hours of sound: the same second gives the same features at the end as at the start.
-#[test]
-fn a_million_frames_do_not_drift() {
-    let settings = Settings { adaptation: 7, ..Settings::default() };
-    let section = settings.section().unwrap();
-    let front_end = audio::Settings::from_bytes(&section).unwrap();
-    // A whole number of hops, so that frames repeat.
-    let second = voice(8000, 1);
-    let mut memory = vec![0; front_end.words()];
-    let mut frontend = Frontend::new(front_end, &mut memory).unwrap();
-    let mut round = || {
-        let (mut pcm, mut features) = (&second[..], Vec::new());
-        while let Some(frame) = frontend.next_frame(&mut pcm) {
-            features.extend_from_slice(frame);
-        }
-        features
-    };
-    // The running mean settles first.
-    (0..100).for_each(|_| drop(round()));
-    let early = round();
-    (0..19_900).for_each(|_| drop(round()));
-    let late = round();
-    assert_eq!(early.len(), 50 * front_end.features());
-    assert_eq!(early, late);
-}
-
 #[test]
 fn settings_out_of_range_are_refused_with_a_reason() {
     let default = Settings::default();

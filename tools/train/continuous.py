@@ -13,17 +13,21 @@ thresholds, and prints the figures at the blob's own.
 
 import argparse
 import gzip
+import io
 import json
-import os
 import re
 import subprocess
+import tomllib
 import wave
+import zipfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 import scenes
 from data import DATA, SCRATCH
+from lstm import Lstm
 from scenes import NONE, RATE
 from spot import GATELET, SOURCE
 
@@ -84,6 +88,13 @@ def log_mel(pcm, toml):
     return levels
 
 
+def keras_weights(path):
+    """Kernel, recurrent kernel, bias of the LSTM, kernel and bias of the dense layer; without the framework."""
+    with zipfile.ZipFile(path) as z, h5py.File(io.BytesIO(z.read("model.weights.h5"))) as f:
+        lstm, dense = f["layers/lstm/cell/vars"], f["layers/dense/vars"]
+        return [lstm[str(k)][()] for k in range(3)] + [dense[str(k)][()] for k in range(2)]
+
+
 def events(p, threshold, window, hysteresis, refractory):
     """(frame, class) of every event, as src/decode/trigger.rs defines them."""
     sums = np.cumsum(np.pad(p, ((window, 0), (0, 0))), axis=0)
@@ -117,8 +128,6 @@ def judge(found, words, hop, window):
 
 
 def main():
-    import tomllib
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("blob"), parser.add_argument("model")
     parser.add_argument("--plot")
@@ -141,13 +150,8 @@ def main():
     gatelet("run", args.blob, "--input", str(folder / "x.npz"), "-o", str(folder / "y.npz"))
     integer = np.load(folder / "y.npz")["y"][0].astype(np.float64)
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import keras
-
-    from lstm import Lstm
-
     net = Lstm(1, 1, 1, np.random.default_rng(0))
-    net.weights = keras.models.load_model(args.model).get_weights()
+    net.weights = keras_weights(args.model)
     floating = net.predict(log_mel(pcm / 32768.0, audio)[None].astype(np.float32))[0].astype(np.float64)
 
     heard = json.loads(gatelet("listen", args.blob, file, "--json"))["events"]

@@ -117,12 +117,11 @@ def epoch(net, x, y, weight, batch, rate, change, rng):
     return np.mean(losses)
 
 
-def train(x, y, weight, units, classes, epochs, batch, peak, change, seed, workers):
-    """The network of x [N, T, I] for y and weight [N, T]. `change(batch, rng)` makes of a batch what it
+def train(net, x, y, weight, epochs, batch, peak, change, seed, workers):
+    """Trains `net` on x [N, T, I] for y and weight [N, T]. `change(batch, rng)` makes of a batch what it
     should learn from; the rate warms up to `peak` and falls as a cosine. Each worker has its share of the
     data; after every epoch all go on from their mean (local SGD, Stich 2019)."""
     context = multiprocessing.get_context("fork")
-    net = Lstm(x.shape[2], units, classes, np.random.default_rng(seed))
 
     def work(k, pipe):
         rng = np.random.default_rng([seed, k])
@@ -145,4 +144,3 @@ def train(x, y, weight, units, classes, epochs, batch, peak, change, seed, worke
         for pipe in pipes:
             pipe.send(net.weights)
         print(f"epoch {n + 1}: loss {np.mean(losses):.4f}", flush=True)
-    return net

@@ -82,10 +82,11 @@ def level(x):
     return np.sqrt(energy.mean() + 1e-12)
 
 
-def scene(recordings, labels, chosen, speech, rng):
-    """PCM int16 [LENGTH] and its digits: (class, first sample, end) of each."""
+def scene(recordings, labels, chosen, speech, mild, rng):
+    """PCM int16 [LENGTH] and its digits: (class, first sample, end) of each. A mild scene is in a quiet
+    room, by the speaker as he is."""
     x = np.zeros(LENGTH)
-    far = rng.choice([0.2, 1.0])  # how far from the real speaker
+    far = 0.1 if mild else rng.choice([0.2, 1.0])  # how far from the real speaker
     voice, tempo = np.exp(far * rng.uniform(-0.22, 0.3)), np.exp(far * rng.uniform(-0.2, 0.2))
     at, words = int(rng.uniform(0.02, 0.5) * RATE), []
     while True:
@@ -111,17 +112,18 @@ def scene(recordings, labels, chosen, speech, rng):
         if word != NONE:
             words.append((word, at, at + len(part)))
         at += len(part) + int(rng.uniform(0.12, 0.9) * RATE)
-    if rng.random() < 0.3:  # a room
+    if not mild and rng.random() < 0.3:  # a room
         n = int(rng.uniform(0.05, 0.25) * RATE)
         echo = rng.standard_normal(n) * np.exp(-6.0 * np.arange(n) / n) * rng.uniform(0.05, 0.3)
         echo[0] = 1.0
         x = fftconvolve(x, echo)[:LENGTH]
-    x = lfilter([1.0, rng.uniform(-0.7, 0.7)], [1.0, rng.uniform(-0.3, 0.3)], x)  # a microphone
+    if not mild:
+        x = lfilter([1.0, rng.uniform(-0.7, 0.7)], [1.0, rng.uniform(-0.3, 0.3)], x)  # a microphone
     loudness = 10 ** (rng.uniform(-38, -12) / 20)
     x *= loudness / max(level(x), 1e-6)
-    if rng.random() < 0.85:
-        x += noise(LENGTH, rng) * loudness * 10 ** (-rng.uniform(5, 45) / 20)
-    if rng.random() < 0.1:
+    if rng.random() < (0.4 if mild else 0.85):
+        x += noise(LENGTH, rng) * loudness * 10 ** (-rng.uniform(30 if mild else 5, 45) / 20)
+    if not mild and rng.random() < 0.1:
         source = speech[rng.integers(len(speech))]
         x += np.resize(source, LENGTH) / level(source) * loudness * 10 ** (-rng.uniform(15, 30) / 20)
     x += rng.uniform(-0.01, 0.01) if rng.random() < 0.2 else 0.0  # an offset

@@ -1,8 +1,10 @@
-//! `gatelet features` as a user meets it: folders of recordings, and files that are not what they
-//! should be.
+//! `gatelet features` and `gatelet listen` as a user meets them: folders of recordings, a microphone's
+//! stream, and files that are not what they should be.
 
-use std::path::Path;
-use std::process::{Command, Output};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 
 use gatelet_cli::data::{Dataset, Targets};
 use hound::{SampleFormat, WavSpec, WavWriter};
@@ -16,6 +18,10 @@ fn refusal(arguments: &[&Path]) -> String {
     let output = gatelet(arguments);
     assert!(!output.status.success(), "{arguments:?} succeeded");
     String::from_utf8(output.stderr).unwrap()
+}
+
+fn blob() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/spot/spot.gate")
 }
 
 /// A second of a tone, in as many channels as asked for.
@@ -116,4 +122,46 @@ fn recordings_that_do_not_fit_are_refused_and_leave_nothing() {
     ]);
     assert!(message.contains("windw"), "{message}");
     assert!(!out.exists());
+}
+
+#[test]
+fn a_stream_is_heard_like_a_file() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    wav(&path("a.wav"), 8000, 16, 1);
+    let (recording, plot) = (path("a.wav"), path("a.svg"));
+    let arguments: [&Path; 6] =
+        ["listen".as_ref(), &blob(), &recording, "--json".as_ref(), "--plot".as_ref(), &plot];
+    let output = gatelet(&arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let file: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(file["seconds"], 1.0);
+    assert_eq!(file["frames"], 49);
+    let svg = std::fs::read_to_string(&plot).unwrap();
+    assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n") && !svg.contains("NaN"));
+
+    let mut child = Command::new(env!("CARGO_BIN_EXE_gatelet"))
+        .arg("listen")
+        .arg(blob())
+        .args(["-", "--json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut sound = Vec::new();
+    std::io::Read::read_to_end(&mut File::open(&recording).unwrap(), &mut sound).unwrap();
+    child.stdin.take().unwrap().write_all(&sound).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap(), file);
+}
+
+#[test]
+fn a_model_that_does_not_hear_says_how_to_make_it() {
+    let folder = TempDir::new().unwrap();
+    let recording = folder.path().join("a.wav");
+    wav(&recording, 8000, 16, 1);
+    let deaf = blob().with_file_name("../blobs/digits_lstm_int8_dsp.gate");
+    let message = refusal(&["listen".as_ref(), &deaf, &recording]);
+    assert!(message.contains("--audio SETTINGS.toml"), "{message}");
 }

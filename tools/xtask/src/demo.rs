@@ -27,17 +27,45 @@ pub(crate) fn demo() -> Result<()> {
             "tests/data/vowels/test.npz",
         )?;
     }
+    println!(
+        "\n# Digits in running sound, by a voice that the model never heard: from PCM to events"
+    );
+    run(&format!("target/release/gatelet-fsdd {OUT}/digits")).ok();
+    let sound = format!("{OUT}/digits/unheard.wav");
+    if Path::new(&sound).exists() {
+        hear(&sound)?;
+    } else {
+        println!("not run: Debian's asterisk-core-sounds-en-wav is absent");
+    }
     println!("\n# Spoken digits: 20 log-mel features a step, 300 recordings");
     if !Path::new(DIGITS).exists() {
         println!("not run: {DIGITS} is absent");
         return Ok(());
     }
-    run(&format!("target/release/gatelet-fsdd {OUT}/digits"))?;
     for cell in ["lstm", "gru"] {
         let (calibration, test) =
             (format!("{OUT}/digits/calib.npz"), format!("{OUT}/digits/test.npz"));
         on_every_board("digits", cell, &calibration, &test)?;
     }
+    Ok(())
+}
+
+/// Listens to a recording on the host and on a board.
+fn hear(sound: &str) -> Result<()> {
+    let blob = "tests/data/spot/spot.gate";
+    run(&format!("{GATELET} listen {blob} {sound} --plot {OUT}/heard.svg"))?;
+    println!("picture: {OUT}/heard.svg");
+    let heard =
+        json(&format!("{GATELET} device {blob} --board cortex-m4 --listen {sound} --json"))?;
+    println!(
+        "Cortex-M4 in QEMU: {} events, same bits: {}; {} instructions a second of sound, {} B of flash \
+         and {} B of RAM for the whole firmware",
+        heard["events"].as_array().map_or(0, Vec::len),
+        if heard["bit_exact"] == true { "yes" } else { "NO" },
+        number(&heard, "instructions_per_second")?,
+        number(&heard, "flash_bytes")?,
+        number(&heard, "ram_bytes")?,
+    );
     Ok(())
 }
 
