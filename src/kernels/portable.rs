@@ -85,7 +85,8 @@ fn product4(tiles: Tiles, weights: &[u8], v: &[i16]) -> [i32; 4] {
                 let Some((scales, rest)) = words.split_first() else { break };
                 let (nibbles, rest) = rest.split_at(rest.len().min(v.len() / 2));
                 words = rest;
-                let (scales, partial) = (scales.to_le_bytes(), group4(nibbles, v));
+                // Four bytes, as they lie.
+                let (scales, partial) = (scales.to_ne_bytes(), group4(nibbles, v));
                 each_row(&mut sums, |sum, r| {
                     partial[r].wrapping_mul(scales[r] as i32).wrapping_add(sum)
                 });
