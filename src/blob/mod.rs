@@ -193,8 +193,13 @@ impl<'a> Blob<'a> {
             };
         }
         let at = header::BYTES + index * layer::BYTES;
-        if kind(self.u8(at + layer::KIND), self.u8(at + layer::VARIANT)).is_none() {
+        let variant = self.u8(at + layer::VARIANT);
+        let Some(kind) = kind(self.u8(at + layer::KIND), variant, true) else {
             refuse!("kind");
+        };
+        let directed = variant & (variant::REVERSE | variant::BESIDE) != 0;
+        if let Some(feature) = missing_kind(kind, directed) {
+            return Err(Error::Feature { layer: index as u8, feature });
         }
         let Some(layer) = self.layer(index) else { refuse!("weights") };
         let follows_recurrent = match index.checked_sub(1) {
@@ -358,7 +363,7 @@ impl<'a> Blob<'a> {
         }
         let at = header::BYTES + index * layer::BYTES;
         let variant = self.u8(at + layer::VARIANT);
-        let kind = kind(self.u8(at + layer::KIND), variant);
+        let kind = kind(self.u8(at + layer::KIND), variant, false);
         let weight_type = weight_type(self.u8(at + layer::WEIGHTS));
         let (Some(kind), Some(weight_type), Some(packing)) = (kind, weight_type, self.packing())
         else {
@@ -366,8 +371,8 @@ impl<'a> Blob<'a> {
         };
         Some(Layer {
             kind,
-            reverse: variant & variant::REVERSE != 0,
-            beside: variant & variant::BESIDE != 0,
+            reverse: cfg!(feature = "bidirectional") && variant & variant::REVERSE != 0,
+            beside: cfg!(feature = "bidirectional") && variant & variant::BESIDE != 0,
             tiles: Tiles::new(packing, weight_type),
             shift: self.u8(at + layer::SHIFT),
             inputs: self.u16(at + layer::INPUTS) as usize,
@@ -594,7 +599,10 @@ const fn weight_type(code: u8) -> Option<WeightType> {
     })
 }
 
-const fn kind(kind: u8, variant: u8) -> Option<LayerKind> {
+/// The kind of layer that a record names: any that the format knows, or only what this build has,
+/// which spares it the code for what was left out.
+#[inline(always)]
+const fn kind(kind: u8, variant: u8, any: bool) -> Option<LayerKind> {
     use Activation::*;
     Some(match (kind, variant & !(variant::REVERSE | variant::BESIDE)) {
         (1, 0) => LayerKind::Dense(Linear),
@@ -602,21 +610,24 @@ const fn kind(kind: u8, variant: u8) -> Option<LayerKind> {
         (1, 2) => LayerKind::Dense(Sigmoid),
         (1, 3) => LayerKind::Dense(Tanh),
         (1, 4) => LayerKind::Dense(Softmax),
-        (2, 1) => LayerKind::Rnn(Relu),
-        (2, 3) => LayerKind::Rnn(Tanh),
-        (3, 0..=7) => LayerKind::Lstm {
+        (2, 1) if any || cfg!(feature = "rnn") => LayerKind::Rnn(Relu),
+        (2, 3) if any || cfg!(feature = "rnn") => LayerKind::Rnn(Tanh),
+        (3, 0) if any || cfg!(feature = "lstm") => LayerKind::LSTM,
+        (3, 0..=7) if any || cfg!(all(feature = "lstm", feature = "variants")) => LayerKind::Lstm {
             hard_sigmoid: variant & variant::HARD_SIGMOID != 0,
             peepholes: variant & variant::PEEPHOLES != 0,
             projection: variant & variant::PROJECTION != 0,
         },
-        (4, 0 | 1 | 4 | 5) => LayerKind::Gru {
-            hard_sigmoid: variant & variant::HARD_SIGMOID != 0,
-            reset_after: variant & variant::RESET_AFTER != 0,
-        },
-        (5, 0) => LayerKind::Embedding,
-        (6, 0) => LayerKind::LayerNorm,
-        (7, 0) => LayerKind::FastRnn,
-        (8, 0) => LayerKind::FastGrnn,
+        (4, reset_after @ 0..=1) if any || cfg!(feature = "gru") => {
+            LayerKind::Gru { hard_sigmoid: false, reset_after: reset_after != 0 }
+        }
+        (4, 4 | 5) if any || cfg!(all(feature = "gru", feature = "variants")) => {
+            LayerKind::Gru { hard_sigmoid: true, reset_after: variant & variant::RESET_AFTER != 0 }
+        }
+        (5, 0) if any || cfg!(feature = "embedding") => LayerKind::Embedding,
+        (6, 0) if any || cfg!(feature = "layer-norm") => LayerKind::LayerNorm,
+        (7, 0) if any || cfg!(feature = "fast") => LayerKind::FastRnn,
+        (8, 0) if any || cfg!(feature = "fast") => LayerKind::FastGrnn,
         _ => return None,
     })
 }
@@ -678,18 +689,23 @@ const fn parameters_are_possible(layer: &Layer<'_>) -> bool {
     }
 }
 
+/// The feature that provides a kind of layer, perhaps in a direction of its own, if it is off.
+const fn missing_kind(kind: LayerKind, directed: bool) -> Option<&'static str> {
+    match kind {
+        _ if directed && !cfg!(feature = "bidirectional") => Some("bidirectional"),
+        LayerKind::Rnn(_) if !cfg!(feature = "rnn") => Some("rnn"),
+        LayerKind::Lstm { .. } if !cfg!(feature = "lstm") => Some("lstm"),
+        LayerKind::Gru { .. } if !cfg!(feature = "gru") => Some("gru"),
+        LayerKind::Embedding if !cfg!(feature = "embedding") => Some("embedding"),
+        LayerKind::LayerNorm if !cfg!(feature = "layer-norm") => Some("layer-norm"),
+        LayerKind::FastRnn | LayerKind::FastGrnn if !cfg!(feature = "fast") => Some("fast"),
+        kind if kind.is_variant() && !cfg!(feature = "variants") => Some("variants"),
+        _ => None,
+    }
+}
+
 const fn missing_feature(layer: &Layer<'_>) -> Option<&'static str> {
     match (layer.kind, layer.tiles) {
-        _ if (layer.reverse || layer.beside) && !cfg!(feature = "bidirectional") => {
-            Some("bidirectional")
-        }
-        (LayerKind::Rnn(_), _) if !cfg!(feature = "rnn") => Some("rnn"),
-        (LayerKind::Lstm { .. }, _) if !cfg!(feature = "lstm") => Some("lstm"),
-        (LayerKind::Gru { .. }, _) if !cfg!(feature = "gru") => Some("gru"),
-        (LayerKind::Embedding, _) if !cfg!(feature = "embedding") => Some("embedding"),
-        (LayerKind::LayerNorm, _) if !cfg!(feature = "layer-norm") => Some("layer-norm"),
-        (LayerKind::FastRnn | LayerKind::FastGrnn, _) if !cfg!(feature = "fast") => Some("fast"),
-        (kind, _) if kind.is_variant() && !cfg!(feature = "variants") => Some("variants"),
         (_, Tiles::Int16) if !cfg!(feature = "int16") => Some("int16"),
         (_, Tiles::Int4) if !cfg!(feature = "int4") => Some("int4"),
         // What they have lies the same in every packing.
