@@ -4,9 +4,10 @@ mod common;
 
 use common::{Random, blob, cells};
 use gatelet::{Model, Packing, Stream, WeightType};
-use gatelet_cli::device::{Board, run};
+use gatelet_cli::device::{BOARDS, Board, run};
 use gatelet_cli::graph::{GraphBuilder, Gru, Op, Output, Reset};
 use gatelet_cli::host::Blob;
+use rayon::prelude::*;
 
 const STEPS: usize = 10_000_000;
 const INPUTS: usize = 2;
@@ -109,12 +110,12 @@ fn a_hundred_thousand_steps_on_every_board_are_the_hosts() {
     let path = folder.path().join("gru.gate");
     std::fs::write(&path, blob.bytes()).unwrap();
     let samples = [inputs().take(100_000).collect::<Vec<_>>().concat()];
-    for board in gatelet_cli::device::BOARDS {
+    BOARDS.into_par_iter().for_each(|board| {
         let start = std::time::Instant::now();
         let board = Board::named(board).unwrap();
         let report = run(&board, &path, blob.model().unwrap(), &samples).unwrap();
         println!("{}: {:.1?}", board.name, start.elapsed());
         assert_eq!(report.first_difference, None, "{}", board.name);
         assert_eq!(report.least_instructions, report.instructions_per_step, "{}", board.name);
-    }
+    });
 }
