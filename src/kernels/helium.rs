@@ -59,10 +59,11 @@ type Kernel = unsafe extern "C" fn(
 /// Code behind the unrolled tiles of a product, that of its last four columns, that behind both.
 type Labels = [*const u8; 3];
 
-/// The code for a kind of weights: a tile's columns, and the labels of the products of `x` and `h`.
+/// The code for a kind of weights: a tile's columns as a power of two (a division could panic), and the
+/// labels of the products of `x` and `h`.
 struct Code {
     kernel: Kernel,
-    columns: usize,
+    column_bits: u32,
     labels: [Labels; 2],
 }
 
@@ -71,7 +72,7 @@ unsafe impl Sync for Code {}
 
 static INT8: Code = Code {
     kernel: gatelet_int8_helium,
-    columns: 8,
+    column_bits: 3,
     labels: [
         [
             &raw const gatelet_int8_helium_x,
@@ -89,7 +90,7 @@ static INT8: Code = Code {
 #[cfg(feature = "int16")]
 static INT16: Code = Code {
     kernel: gatelet_int16_helium,
-    columns: 4,
+    column_bits: 2,
     labels: [
         [
             &raw const gatelet_int16_helium_x,
@@ -107,12 +108,13 @@ static INT16: Code = Code {
 /// One loop, not unrolled: it counts in fours of columns.
 #[cfg(feature = "int4")]
 static INT4: Code =
-    Code { kernel: gatelet_int4_helium, columns: 1, labels: [[core::ptr::null(); 3]; 2] };
+    Code { kernel: gatelet_int4_helium, column_bits: 0, labels: [[core::ptr::null(); 3]; 2] };
 
 impl Product {
-    /// A tile covers `columns` columns.
-    fn new(v: &[i16], columns: usize, [end, last, done]: &Labels) -> Self {
-        let tiles = v.len() / columns;
+    /// A tile covers `2^column_bits` columns.
+    fn new(v: &[i16], column_bits: u32, [end, last, done]: &Labels) -> Self {
+        let tiles = v.len() >> column_bits;
+        let whole = tiles << column_bits == v.len();
         let first = if tiles == 0 { 0 } else { (tiles - 1) % UNROLLED + 1 };
         Self {
             zeros: [0; 2],
@@ -120,7 +122,7 @@ impl Product {
             more_zeros: [0; 2],
             rounds: tiles.div_ceil(UNROLLED),
             entry: end.wrapping_sub(first * TILE_BYTES).addr() | 1,
-            exit: if v.len().is_multiple_of(columns) { *done } else { *last }.addr() | 1,
+            exit: if whole { *done } else { *last }.addr() | 1,
         }
     }
 }
@@ -129,7 +131,7 @@ impl<'v> Plan<'v> {
     /// `None` is for the portable kernel.
     #[inline(always)]
     pub(super) fn new(tiles: Tiles, x: &'v [i16], h: &'v [i16]) -> Option<Self> {
-        let Code { kernel, columns, labels: [of_x, of_h] } = match tiles {
+        let Code { kernel, column_bits, labels: [of_x, of_h] } = match tiles {
             Tiles::Int8Helium => &INT8,
             #[cfg(feature = "int16")]
             Tiles::Int16 => &INT16,
@@ -137,7 +139,7 @@ impl<'v> Plan<'v> {
             Tiles::Int4 => &INT4,
             _ => return None,
         };
-        let products = [Product::new(x, *columns, of_x), Product::new(h, *columns, of_h)];
+        let products = [Product::new(x, *column_bits, of_x), Product::new(h, *column_bits, of_h)];
         Some(Self { products, kernel: *kernel, vectors: PhantomData })
     }
 
