@@ -39,13 +39,13 @@ fn main() -> ExitCode {
 fn run(arguments: &[&str]) -> Result<bool> {
     setup::enter_root()?;
     match arguments {
-        ["setup"] => setup::install().map(|()| true),
+        ["setup"] => setup::install_for_tests().map(|()| true),
         ["demo"] => {
             setup::install()?;
             demo::demo().map(|()| true)
         }
         ["test"] => {
-            setup::install()?;
+            setup::install_for_tests()?;
             test::run()
         }
         _ => bail!("{USAGE}"),

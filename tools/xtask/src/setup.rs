@@ -20,10 +20,21 @@ pub(crate) fn enter_root() -> Result<()> {
 /// Where it cannot; the message says what to run by hand.
 pub(crate) fn install() -> Result<()> {
     rust()?;
+    qemu()?;
+    voices();
+    Ok(())
+}
+
+/// Installs what the tests alone need.
+///
+/// # Errors
+/// As [`install`].
+pub(crate) fn install_for_tests() -> Result<()> {
+    install()?;
     nightly()?;
     cpp()?;
-    qemu()?;
-    voices()
+    pip();
+    Ok(())
 }
 
 /// For Miri alone.
@@ -101,20 +112,29 @@ fn qemu() -> Result<()> {
     run(&format!("{install} --allow-downgrades {packages} qemu-utils={version}"))
 }
 
-/// Recordings of a voice that the digit models never heard. What needs them says so without them.
-fn voices() -> Result<()> {
-    const PACKAGE: &str = "asterisk-core-sounds-en-wav";
-    if Path::new("/usr/share/asterisk/sounds/en/digits/1.wav").exists() {
-        return Ok(());
+/// Recordings of a voice that the digit models never heard.
+fn voices() {
+    if !Path::new("/usr/share/asterisk/sounds/en/digits/1.wav").exists() {
+        optional("asterisk-core-sounds-en-wav", "an unheard voice is not listened to");
     }
+}
+
+/// Fetches the Python packages that hold a trained encoder-decoder and the words it spells.
+fn pip() {
+    if read("python3 -m pip --version").is_err() {
+        optional("python3-pip", "the speller of English words is not tested");
+    }
+}
+
+/// A package that the rest does without: what needs it says so.
+fn optional(package: &str, without: &str) {
     let installed = apt().is_some_and(|apt| {
         run(&format!("{apt} update -q")).is_ok()
-            && run(&format!("{apt} install -y --no-install-recommends {PACKAGE}")).is_ok()
+            && run(&format!("{apt} install -y --no-install-recommends {package}")).is_ok()
     });
     if !installed {
-        println!("note: without Debian's {PACKAGE}, an unheard voice is not listened to");
+        println!("note: without Debian's {package}, {without}");
     }
-    Ok(())
 }
 
 /// The command that installs packages, if this user can.
