@@ -62,7 +62,8 @@ impl Elf {
             if loaded && section.kind() != SectionKind::UninitializedData {
                 flash += section.size();
             }
-            if loaded && writable {
+            // RISC-V's linker script gives all RAM that is left to a section `.stack`.
+            if loaded && writable && section.name() != Ok(".stack") {
                 statics += section.size();
             }
         }
