@@ -2,19 +2,19 @@
 //!
 //! # Keras: `.keras` and whole-model `.h5`, of Keras 2 and 3
 //!
-//! Sequential models, and functional ones without branches, of SimpleRNN,
-//! LSTM, GRU (both forms), the latter two with `hard_sigmoid`, too, RNN of their cells, Bidirectional
-//! (concat, sum and ave) of them, also with go_backwards, Embedding, Dense, TimeDistributed(Dense),
-//! Activation, ReLU,
-//! Softmax and nested models. Normalization, BatchNormalization and Rescaling
-//! are folded into their neighbours exactly. Dropout and its like do nothing;
-//! Masking, an Embedding's too, is dropped, with a note.
+//! Sequential models, and functional ones without branches, of SimpleRNN, LSTM, GRU (both forms),
+//! with `hard_sigmoid` too, RNN of their cells, Bidirectional (concat, sum and ave) of them, also with
+//! `go_backwards`, Embedding, Dense, TimeDistributed(Dense), LayerNormalization, Activation, ReLU,
+//! Softmax and nested models. Normalization, BatchNormalization and Rescaling are folded into their
+//! neighbours exactly. Dropout and its like do nothing; Masking, an Embedding's too, is dropped, with a
+//! note.
 //!
 //! # ONNX: `.onnx`, of PyTorch, Keras 3, tf2onnx and others
 //!
-//! Graphs that are a stack of forward LSTM (peepholes included), GRU
-//! (`linear_before_reset` 0 and 1) and RNN nodes, gates sigmoid or HardSigmoid,
-//! of Gather from a table of constants (an embedding), of Gemm, MatMul with Add, Relu, Tanh, Sigmoid, Softmax and
+//! Graphs that are a stack of LSTM (peepholes included), GRU (`linear_before_reset` 0 and 1) and RNN
+//! nodes of any direction, two of which may stand side by side on one input, gates sigmoid or
+//! HardSigmoid; of Gather from a table of constants (an embedding), LayerNormalization, Gemm, MatMul
+//! with Add, Relu, Tanh, Sigmoid, Softmax and
 //! LogSoftmax (which becomes a softmax, with a note). BatchNormalization and
 //! Add, Sub, Mul and Div with constants are folded. Between them may be
 //! whatever moves data and keeps batch, time and features apart: Transpose,
