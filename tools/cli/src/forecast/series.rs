@@ -26,7 +26,7 @@ impl Series {
     /// - `.csv`: a row a step and a column a feature, in the order of the model's inputs. Before them
     ///   may be a column of times, which is ignored, and above them a row of names. Values that are
     ///   empty, `?`, `NA`, `NaN` or `null` are missing.
-    /// - `.npz`: `x` [N, T, I] holds N series; [T, I] and, of one feature, [T] hold one. NaN is
+    /// - `.npz`: `x` `[N, T, I]` holds N series; `[T, I]` and, of one feature, `[T]` hold one. NaN is
     ///   missing.
     ///
     /// # Errors
