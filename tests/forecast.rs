@@ -3,11 +3,7 @@
 
 mod common;
 
-use std::io::Write;
-use std::path::Path;
-use std::process::{Command, Stdio};
-
-use common::{Random, cells, data};
+use common::{Random, cells, data, on_board};
 use gatelet::decode::forecast::MISSING;
 use gatelet::decode::{Detector, Forecaster};
 use gatelet::{Error, Model, Packing, Stream, WeightType};
@@ -358,8 +354,7 @@ fn on_host(model: Model<'_>, mut input: &[u8]) -> Vec<u8> {
 /// A home's hours with a gap, a spike and the extremes: every forecast of a day ahead, every score.
 #[test]
 fn boards_forecast_as_the_host_does() {
-    let path = data("blobs/household_lstm_int8_dsp.gate");
-    let blob = Blob::read(&path).unwrap();
+    let blob = Blob::read(&data("blobs/household_lstm_int8_dsp.gate")).unwrap();
     let model = blob.model().unwrap();
     let mut samples = Vec::new();
     let mut memory = vec![0; model.memory_words()];
@@ -382,19 +377,7 @@ fn boards_forecast_as_the_host_does() {
     for board in
         ["cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55", "riscv32"]
     {
-        let mut cargo = Command::new(env!("CARGO"))
-            .args(["run", "--quiet", "--release", "--locked", "--example", "forecast"])
-            .args(["--target-dir", "target"])
-            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("boards").join(board))
-            .env_remove("RUSTFLAGS")
-            .env("GATELET_MODEL", &path)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        cargo.stdin.take().unwrap().write_all(&input).unwrap();
-        let output = cargo.wait_with_output().unwrap();
-        assert!(output.status.success(), "{board} failed");
-        assert!(output.stdout == expected, "{board} differs");
+        let output = on_board(board, "forecast", "household", &blob, &input);
+        assert!(output == expected, "{board} differs");
     }
 }

@@ -202,7 +202,7 @@ fn words_are_spelled_as_the_float_model_spells_them() {
     // The board says the same, and computes the same to the last bit on the way.
     let input = b"network\nmicrocontroller\nrust\nzzz\nna\xffve\n";
     let expected = on_host(&blob, input);
-    let found = on_board("cortex-m7", "g2p", &blob, input);
+    let found = on_board("cortex-m7", "text", "g2p", &blob, input);
     assert_eq!(String::from_utf8_lossy(&found), String::from_utf8_lossy(&expected));
     assert!(expected.starts_with(b"N EH1 T W ER2 K #"));
 }

@@ -206,7 +206,7 @@ fn boards_classify_reviews_as_the_host_does() {
         let blob = sentiment(packing);
         let expected = on_host(&blob, &input);
         assert_eq!(expected.iter().filter(|b| **b == b'\n').count(), 43);
-        let found = on_board(board, &format!("sentiment-{board}"), &blob, &input);
+        let found = on_board(board, "text", "sentiment", &blob, &input);
         assert_eq!(String::from_utf8_lossy(&found), String::from_utf8_lossy(&expected), "{board}");
     }
 }
@@ -274,7 +274,7 @@ fn boards_generate_what_the_host_does() {
     let how = Generation { length: 200, temperature: None, seed: 1 };
     assert_eq!(expected, (generate(&model, prompt, how).unwrap() + "\n").into_bytes());
     for board in ["cortex-m0", "cortex-m55", "riscv32"] {
-        let found = on_board(board, &format!("shakespeare-{board}"), &blob, prompt);
+        let found = on_board(board, "text", "shakespeare", &blob, prompt);
         assert_eq!(String::from_utf8_lossy(&found), String::from_utf8_lossy(&expected), "{board}");
     }
 }

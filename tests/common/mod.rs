@@ -159,12 +159,12 @@ pub(crate) fn classifier(
     builder.finish(output).unwrap()
 }
 
-/// Runs the board's example `text` with `blob` on `input`.
-pub(crate) fn on_board(board: &str, name: &str, blob: &Blob, input: &[u8]) -> Vec<u8> {
-    let path: PathBuf = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("text-{name}.gate"));
+/// What the board's example `app` answers to `input`, with `blob`, which is written as `name`.
+pub(crate) fn on_board(board: &str, app: &str, name: &str, blob: &Blob, input: &[u8]) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{app}-{name}-{board}.gate"));
     std::fs::write(&path, blob.bytes()).unwrap();
     let mut cargo = Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "--release", "--locked", "--example", "text"])
+        .args(["run", "--quiet", "--release", "--locked", "--example", app])
         .args(["--target-dir", "target"])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("boards").join(board))
         .env_remove("RUSTFLAGS")
