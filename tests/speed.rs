@@ -70,10 +70,13 @@ fn no_step_takes_more_than_promised() {
         for (measured, most) in cells.iter().zip(most) {
             check(measured, most);
         }
-        // What a product costs does not depend on the cell around it.
+        // The product is the same code in every cell. What differs is the work on each unit, more of
+        // the whole where products are fast.
         let [rnn, lstm, gru] =
             cells.map(|m| m.instructions_per_step as f64 / m.macs_per_step as f64);
-        assert!(rnn.max(gru) < 1.15 * lstm, "{board} {weights:?}: {rnn} {lstm} {gru} a product");
+        println!("{board} {weights:?}: RNN {:.3}, GRU {:.3} of an LSTM's", rnn / lstm, gru / lstm);
+        let most = if board == "cortex-m55" { 1.10 } else { 1.05 };
+        assert!(rnn.max(gru) < most * lstm, "{board} {weights:?}: {rnn} {lstm} {gru} a product");
     }
     for (board, shape, most) in MOST_OF_LSTM {
         check(&measured(board, "lstm", shape, Int8), most);
