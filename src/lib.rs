@@ -73,10 +73,12 @@ mod model;
 mod passes;
 #[cfg(feature = "storage")]
 pub mod storage;
+mod stream;
 mod text;
 
 pub use error::Error;
 pub use kernels::Row;
 pub use layers::{Activation, Layer, LayerKind, Packing, WeightType};
-pub use model::{Model, Stream};
+pub use model::Model;
+pub use stream::Stream;
 pub use text::Vocabulary;

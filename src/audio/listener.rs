@@ -3,7 +3,8 @@
 use super::Frontend;
 use crate::decode::trigger::{Event, Trigger};
 use crate::error::Error;
-use crate::model::{Model, Stream};
+use crate::model::Model;
+use crate::stream::Stream;
 
 /// From microphone samples to events, with all settings from the blob.
 ///

@@ -20,7 +20,8 @@
 
 use crate::error::Error;
 use crate::fixed::saturate_i16;
-use crate::model::{Model, Stream};
+use crate::model::Model;
+use crate::stream::Stream;
 
 /// A sample that is missing. No input is ever this number: they saturate to ±32767.
 pub const MISSING: i16 = i16::MIN;
