@@ -15,10 +15,12 @@
 //! [`fixed::scale`](crate::fixed::scale) as it stands.
 
 use core::arch::{asm, global_asm};
-use core::marker::PhantomData;
 
+use super::Tiles;
+use super::assembly::{Affine, kernel};
+pub(super) use super::columns::Plan;
+use super::columns::{Code, Product};
 pub(super) use super::portable::{affine, gru_after, gru_before, lstm};
-use super::{Row, Tiles};
 
 /// All ones for a negative value, else 0. The compiler does not see what it is, and so does not
 /// make a branch of what is done with it.
@@ -40,83 +42,26 @@ pub(crate) fn sign_mask(value: i32) -> i32 {
 /// Tiles in a row in the code.
 const UNROLLED: usize = 4;
 
-/// Where the products of two vectors start: `h`, then `x`.
-#[repr(C)]
-pub(super) struct Plan<'v>([Product; 2], PhantomData<&'v [i16]>);
-
-/// `start` and `end` of a vector, the negative `bias` that 128 in every weight makes, and the `entry`
-/// into the unrolled tiles that leaves whole rounds.
-#[repr(C)]
-struct Product {
-    start: *const i16,
-    end: *const i16,
-    bias: i32,
-    entry: usize,
+/// The code for a kind of weights, if there is one.
+#[inline(always)]
+pub(super) fn code(tiles: Tiles) -> Option<Code> {
+    let (check, tile_bytes) = match tiles {
+        Tiles::Int8Columns => (&raw const gatelet_int8_armv6m, 102),
+        #[cfg(feature = "int16")]
+        Tiles::Int16 => (&raw const gatelet_int16_armv6m, 124),
+        // One loop, not unrolled: one entry.
+        #[cfg(feature = "int4")]
+        Tiles::Int4 => (&raw const gatelet_int4_armv6m, 0),
+        _ => return None,
+    };
+    Some(Code { check, unrolled: UNROLLED, tile_bytes })
 }
 
-impl<'v> Plan<'v> {
-    /// `None` is for the portable kernel.
-    #[inline(always)]
-    pub(super) fn new(tiles: Tiles, x: &'v [i16], h: &'v [i16]) -> Option<Self> {
-        let (check, tile_bytes) = match tiles {
-            Tiles::Int8Columns => (&raw const gatelet_int8_armv6m, 102),
-            #[cfg(feature = "int16")]
-            Tiles::Int16 => (&raw const gatelet_int16_armv6m, 124),
-            // One loop, not unrolled: one entry.
-            #[cfg(feature = "int4")]
-            Tiles::Int4 => (&raw const gatelet_int4_armv6m, 0),
-            _ => return None,
-        };
-        let product = |v: &[i16]| {
-            let bias = match tiles {
-                Tiles::Int8Columns => v.iter().fold(0, |sum: i32, v| sum.wrapping_add(*v as i32)),
-                _ => 0,
-            };
-            let first = match v.len() / 4 {
-                0 => 0,
-                tiles => (tiles - 1) % UNROLLED + 1,
-            };
-            Product {
-                start: v.as_ptr(),
-                end: v.as_ptr_range().end,
-                bias: bias.wrapping_mul(-128),
-                entry: check.wrapping_sub(first * tile_bytes).addr(),
-            }
-        };
-        Some(Self([product(h), product(x)], PhantomData))
-    }
+pub(super) const AFFINE: Affine<Product> = gatelet_affine_armv6m;
 
-    /// [`Blocks::next`](super::Blocks::next), or [`next_apart`](super::Blocks::next_apart); `rows` and
-    /// `z` have the same length, and there is at least one block with both products.
-    #[inline(always)]
-    pub(super) fn affine(
-        &self,
-        rows: &[[Row; 4]],
-        weights: &[u8],
-        z: &mut [[i32; 4]],
-        apart: bool,
-    ) {
-        let z = z.as_mut_ptr_range();
-        let both = z.end.wrapping_sub(if apart { 2 } else { 0 });
-        // SAFETY: the kernel reads as many blocks of records as `z` has, their weights and both
-        // vectors, which `'v` keeps alive, and writes all of `z`.
-        unsafe {
-            gatelet_affine_armv6m(rows.as_ptr(), weights.as_ptr(), z.start, &self.0, both, z.end);
-        }
-    }
-}
+kernel!(gatelet_affine_armv6m(Product));
 
 unsafe extern "C" {
-    /// Pre-activations of the blocks from `z` to `both`, at least one, and of one whose products stay
-    /// apart if `end` lies behind.
-    fn gatelet_affine_armv6m(
-        rows: *const [Row; 4],
-        weights: *const u8,
-        z: *mut [i32; 4],
-        plan: *const [Product; 2],
-        both: *mut [i32; 4],
-        end: *mut [i32; 4],
-    );
     // Code behind the unrolled tiles, which ends a round.
     static gatelet_int8_armv6m: u8;
     #[cfg(feature = "int16")]

@@ -16,6 +16,7 @@ use core::marker::PhantomData;
 
 mod cells;
 
+use super::assembly::{self, kernel};
 pub(super) use super::portable::affine;
 use super::{Row, Tiles};
 pub(super) use cells::{gru_after, gru_before, lstm, tanh};
@@ -66,8 +67,7 @@ impl<'v> Plan<'v> {
         Some(Self([of_x, of_h], PhantomData))
     }
 
-    /// [`Blocks::next`](super::Blocks::next), or [`next_apart`](super::Blocks::next_apart); `rows` and
-    /// `z` have the same length, and there is at least one block with both products.
+    /// As [`assembly::affine`].
     #[inline(always)]
     pub(super) fn affine(
         &self,
@@ -76,28 +76,15 @@ impl<'v> Plan<'v> {
         z: &mut [[i32; 4]],
         apart: bool,
     ) {
-        let z = z.as_mut_ptr_range();
-        let both = z.end.wrapping_sub(if apart { 2 } else { 0 });
-        // SAFETY: the kernel reads as many blocks of records as `z` has, their weights and both
-        // vectors, which `'v` keeps alive, and writes all of `z`.
-        unsafe {
-            gatelet_affine_dsp(rows.as_ptr(), weights.as_ptr(), z.start, &self.0, both, z.end);
-        }
+        // SAFETY: `Vectors` gives as many weights as the blocks have; `'v` keeps the vectors alive.
+        unsafe { assembly::affine(gatelet_affine_dsp, &self.0, rows, weights, z, apart) }
     }
 }
 
+kernel!(gatelet_affine_dsp(Product));
+
 unsafe extern "C" {
-    /// Pre-activations of the blocks from `z` to `both`, at least one, and of one whose products stay
-    /// apart if `end` lies behind.
-    fn gatelet_affine_dsp(
-        rows: *const [Row; 4],
-        weights: *const u8,
-        z: *mut [i32; 4],
-        products: *const [Product; 2],
-        both: *mut [i32; 4],
-        end: *mut [i32; 4],
-    );
-    // Parts of it: behind a product of `x`, of `h`, and instead of one of `h`.
+    // Parts of the kernel: behind a product of `x`, of `h`, and instead of one of `h`.
     fn gatelet_x_dsp();
     fn gatelet_h_dsp();
     static gatelet_none_dsp: u8;

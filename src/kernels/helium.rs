@@ -14,6 +14,7 @@ use core::marker::PhantomData;
 
 mod cells;
 
+use super::assembly::{self, Affine, kernel};
 pub(super) use super::portable::affine;
 use super::{Row, Tiles};
 pub(super) use cells::{gru_after, gru_before, lstm, tanh};
@@ -25,7 +26,7 @@ const TILE_BYTES: usize = 36;
 /// Where the products of two vectors start, `x`, then `h`; and the code.
 pub(super) struct Plan<'v> {
     products: [Product; 2],
-    kernel: Kernel,
+    kernel: Affine<Product>,
     vectors: PhantomData<&'v [i16]>,
 }
 
@@ -45,24 +46,13 @@ struct Product {
     exit: usize,
 }
 
-/// Pre-activations of the blocks from `z` to `both`, at least one, and of one whose products stay apart
-/// if `end` lies behind.
-type Kernel = unsafe extern "C" fn(
-    rows: *const [Row; 4],
-    weights: *const u8,
-    z: *mut [i32; 4],
-    products: *const [Product; 2],
-    both: *mut [i32; 4],
-    end: *mut [i32; 4],
-);
-
 /// Code behind the unrolled tiles of a product, that of its last four columns, that behind both.
 type Labels = [*const u8; 3];
 
 /// The code for a kind of weights: a tile's columns as a power of two (a division could panic), and the
 /// labels of the products of `x` and `h`.
 struct Code {
-    kernel: Kernel,
+    kernel: Affine<Product>,
     column_bits: u32,
     labels: [Labels; 2],
 }
@@ -143,8 +133,7 @@ impl<'v> Plan<'v> {
         Some(Self { products, kernel: *kernel, vectors: PhantomData })
     }
 
-    /// [`Blocks::next`](super::Blocks::next), or [`next_apart`](super::Blocks::next_apart); `rows` and
-    /// `z` have the same length, and there is at least one block with both products.
+    /// As [`assembly::affine`].
     #[inline(always)]
     pub(super) fn affine(
         &self,
@@ -153,35 +142,13 @@ impl<'v> Plan<'v> {
         z: &mut [[i32; 4]],
         apart: bool,
     ) {
-        let z = z.as_mut_ptr_range();
-        let both = z.end.wrapping_sub(if apart { 2 } else { 0 });
-        // SAFETY: the kernel reads as many blocks of records as `z` has, their weights and both
-        // vectors, which `'v` keeps alive, and writes all of `z`.
-        unsafe {
-            (self.kernel)(rows.as_ptr(), weights.as_ptr(), z.start, &self.products, both, z.end);
-        }
+        // SAFETY: `Vectors` gives as many weights as the blocks have; `'v` keeps the vectors alive.
+        unsafe { assembly::affine(self.kernel, &self.products, rows, weights, z, apart) }
     }
 }
 
-/// A kernel, and the labels in it.
-macro_rules! kernel {
-    ($name:ident $(, $label:ident)*) => {
-        unsafe extern "C" {
-            fn $name(
-                rows: *const [Row; 4],
-                weights: *const u8,
-                z: *mut [i32; 4],
-                products: *const [Product; 2],
-                both: *mut [i32; 4],
-                end: *mut [i32; 4],
-            );
-            $(static $label: u8;)*
-        }
-    };
-}
-
 kernel!(
-    gatelet_int8_helium,
+    gatelet_int8_helium(Product),
     gatelet_int8_helium_x,
     gatelet_int8_helium_x_last,
     gatelet_int8_helium_x_done,
@@ -191,14 +158,14 @@ kernel!(
 );
 #[cfg(feature = "int16")]
 kernel!(
-    gatelet_int16_helium,
+    gatelet_int16_helium(Product),
     gatelet_int16_helium_x,
     gatelet_int16_helium_x_done,
     gatelet_int16_helium_h,
     gatelet_int16_helium_h_done
 );
 #[cfg(feature = "int4")]
-kernel!(gatelet_int4_helium);
+kernel!(gatelet_int4_helium(Product));
 
 // Registers: r0, r2, r4, r6 sums of rows 0 to 3 (`vmlava` wants even ones); r1 weights; r3 vector;
 // r5, r7 what the products of x and h start with; r8 records; r9 z; r10 where its blocks with both

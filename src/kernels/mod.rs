@@ -28,6 +28,10 @@ macro_rules! optional {
 mod armv6m;
 #[cfg(kernel = "armv7m")]
 mod armv7m;
+#[cfg(any(kernel = "armv6m", kernel = "armv7m", kernel = "dsp", kernel = "helium"))]
+mod assembly;
+#[cfg(any(kernel = "armv6m", kernel = "armv7m"))]
+mod columns;
 #[cfg(kernel = "dsp")]
 mod dsp;
 #[cfg(kernel = "helium")]
