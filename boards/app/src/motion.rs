@@ -17,6 +17,7 @@ use embedded_hal::digital::OutputPin;
 use embedded_hal::i2c::I2c;
 use embedded_io::Write;
 use gatelet::Stream;
+use micromath::vector::{F32x3, Vector};
 
 use crate::light::Light;
 
@@ -44,8 +45,9 @@ pub struct Motion<'m, I, P, L> {
     /// The motion that lights the LED.
     lit: usize,
     gravity: Gravity,
-    /// Readings since the last answer.
+    /// Readings since the last answer, and the acceleration in m/s² that they add up to.
     readings: u32,
+    effort: f32,
 }
 
 /// What stopped a [`Motion`]. It may go on.
@@ -90,11 +92,20 @@ impl<'m, I: I2c, P: OutputPin, L: Write> Motion<'m, I, P, L> {
         delay.delay_ms(81);
         sensor.set_accel_range(AccelerometerRange::G8).map_err(bus)?;
         sensor.set_gyro_range(GyroscopeRange::Scale2000).map_err(bus)?;
-        Ok(Self { stream, sensor, led, log, lit, gravity: Gravity::default(), readings: 0 })
+        Ok(Self {
+            stream,
+            sensor,
+            led,
+            log,
+            lit,
+            gravity: Gravity::default(),
+            readings: 0,
+            effort: 0.0,
+        })
     }
 
     /// Takes a reading: to be called [`RATE`] times a second. Every ten seconds it says what motion it
-    /// was, and returns its number.
+    /// was and how vigorous, as the mean acceleration, and returns the motion's number.
     ///
     /// # Errors
     /// Those of the bus, the log and the LED. After one of the bus ten seconds start afresh, for the
@@ -111,6 +122,8 @@ impl<'m, I: I2c, P: OutputPin, L: Write> Motion<'m, I, P, L> {
         self.stream.model().quantize(&features, &mut x);
         // It takes six, as `new` made sure.
         self.stream.advance(&x).map_err(|_| MotionError::Model)?;
+        let [ax, ay, az, ..] = features;
+        self.effort += F32x3 { x: ax, y: ay, z: az }.magnitude();
         self.readings += 1;
         if self.readings < WINDOW {
             return Ok(None);
@@ -118,9 +131,12 @@ impl<'m, I: I2c, P: OutputPin, L: Write> Motion<'m, I, P, L> {
         let scores = self.stream.output().iter().enumerate();
         let (motion, score) = scores.max_by_key(|(_, score)| **score).unwrap_or((0, &0));
         let percent = (i32::from(*score) * 100) >> 15;
+        // Formatting a float would take more flash than the engine.
+        let tenths = (self.effort * 10.0) as u32 / WINDOW;
         self.restart();
         let name = self.stream.model().labels().nth(motion).unwrap_or("?");
-        writeln!(self.log, "{name} ({percent} %)").map_err(|_| MotionError::Log)?;
+        writeln!(self.log, "{name} ({percent} %), {}.{} m/s²", tenths / 10, tenths % 10)
+            .map_err(|_| MotionError::Log)?;
         self.led.set(motion == self.lit).map_err(|_| MotionError::Led)?;
         Ok(Some(motion))
     }
@@ -137,6 +153,7 @@ impl<'m, I: I2c, P: OutputPin, L: Write> Motion<'m, I, P, L> {
     fn restart(&mut self) {
         self.stream.reset();
         self.readings = 0;
+        self.effort = 0.0;
     }
 }
 

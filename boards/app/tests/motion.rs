@@ -85,6 +85,24 @@ fn every_ten_seconds_there_is_an_answer() {
     assert_eq!(names, ["spin", "still"]);
 }
 
+/// Shaken along x by 1 g to and fro, with gravity along z.
+#[test]
+fn the_mean_acceleration_without_gravity_is_said() {
+    let blob = blob();
+    let mut bus = waking();
+    for k in 0..100 {
+        let mut bytes = vec![0; 12];
+        bytes[6..8].copy_from_slice(&(if k % 2 == 0 { 4096i16 } else { -4096 }).to_le_bytes());
+        bytes[10..12].copy_from_slice(&4096i16.to_le_bytes());
+        bus.push(Transaction::write_read(ADDRESS, vec![0x0C], bytes));
+    }
+    let (said, log) = run(blob.model().unwrap(), &bus, pin(&[State::High, State::High]), 100);
+    assert_eq!(said.unwrap()[99], Ok(Some(0)));
+    let effort: f64 = log.trim().rsplit(' ').nth(1).unwrap().parse().unwrap();
+    // The first reading counts as gravity until the estimate has left it.
+    assert!((effort - 9.8).abs() < 1.0, "{log}");
+}
+
 #[test]
 fn after_a_failed_reading_ten_seconds_start_afresh() {
     let blob = blob();

@@ -77,7 +77,7 @@ fn a_project_for_every_board_in_qemu_builds_and_says_what_the_host_says() {
 fn a_project_for_every_board_on_a_desk_builds() {
     let folder = TempDir::new().unwrap();
     for board in REAL_BOARDS {
-        let (sound, motion) = (data("spot/spot.gate"), data("blobs/hapt_rnn_int16.gate"));
+        let (sound, motion) = (data("spot/spot.gate"), data("motions/motions.gate"));
         let (fit, other) = match board {
             "nrf52840-dk" | "pico2" => (sound, motion),
             _ => (motion, sound),
