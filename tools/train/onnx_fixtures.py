@@ -7,7 +7,8 @@ torch.onnx.symbolic_opset9 and onnxscript's torch_lib; PyTorch itself is not nee
 the .npz files of fixtures.py, to which onnxruntime's must be equal. folded.onnx, layout.onnx and
 norm_onnx.onnx have their own .npz. onnx_random.zip has random networks, k.onnx, with x [N, T, I] and onnxruntime's answer, k.npz;
 onnx_variants.zip such whose gates may be hard sigmoids and whose LSTMs may have peepholes. Those of
-onnx_directed.zip run in both directions.
+onnx_directed.zip run in both directions. NAME_loop.onnx is what Keras 3 exports as a loop, of NAME.keras;
+onnx_loops.zip has such whose loop was changed at random.
 tests/data/digits/lstm.onnx is Keras' export of lstm.keras.
 """
 
@@ -34,6 +35,10 @@ from golden import half, sequences
 
 INT64_MAX = 2**63 - 1
 DIRECTED = "both_only", "both_summed", "both_stacked"
+LOOPS = (
+    "rnn_tanh", "rnn_relu", "gru_reset_after", "gru_reset_before", "hard_sigmoid", "mixed_3layer",
+    "both_only", "both_summed", "both_stacked", "backwards", "cells",
+)
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 # Gates of ONNX among PyTorch's: i o f c of i f g o, z r h of r z n.
 ONNX_ORDER = {"RNN": [0], "GRU": [1, 0, 2], "LSTM": [0, 3, 1, 2]}
@@ -231,8 +236,11 @@ def write_keras(out, digits, rng):
         model = keras_export(keras.saving.load_model(out / f"{name}.keras"), out / f"{name}.onnx")
         arrays = np.load(out / f"{name}.npz")
         np.testing.assert_allclose(answer(model, arrays["x"]), arrays["y"], atol=1e-5)
-    # Keras 3 writes any other layer as a loop, which the importer refuses.
-    keras_export(keras.saving.load_model(out / "gru_reset_after.keras"), out / "gru_loop.onnx")
+    # Keras 3 writes any other layer as a loop.
+    for name in LOOPS:
+        model = keras_export(keras.saving.load_model(out / f"{name}.keras"), out / f"{name}_loop.onnx")
+        arrays = np.load(out / f"{name}.npz")
+        np.testing.assert_allclose(answer(model, arrays["x"]), arrays["y"], atol=1e-5)
     x = sequences(rng, 4, 10, 3)
     model = keras_export(folded(rng), out / "folded.onnx")
     np.savez_compressed(out / "folded.npz", x=x, y=answer(model, x))
@@ -246,6 +254,47 @@ def write_keras(out, digits, rng):
         arrays = np.load(out / f"{name}.npz")
         np.testing.assert_allclose(answer(model, arrays["x"]), arrays["y"], atol=1e-5)
         onnx.save(model, out / f"{name}_keras2.onnx")
+
+
+def damaged_loop(model, rng):
+    """The model with one thing in the body of a loop changed: often another network, seldom a cell."""
+    model = onnx.ModelProto.FromString(model.SerializeToString())
+    loop = next(node for node in model.graph.node if node.op_type == "Loop")
+    body = next(attribute.g for attribute in loop.attribute if attribute.name == "body")
+    node = body.node[rng.integers(len(body.node))]
+    alike = next((ops for ops in (["Add", "Sub", "Mul"], ["Tanh", "Sigmoid", "Relu"]) if node.op_type in ops), None)
+    made = [name for other in body.node for name in other.output]
+    scalars = [t for t in body.initializer if list(t.dims) in ([], [2])]
+    kind = rng.integers(4)
+    if kind == 0 and alike:
+        node.op_type = str(rng.choice(alike))
+    elif kind == 1:
+        node.input[rng.integers(len(node.input))] = str(rng.choice(made))
+    elif kind == 2 and len(node.input) > 1:
+        node.input[0], node.input[1] = node.input[1], node.input[0]
+    elif kind == 3 and scalars:
+        tensor = scalars[rng.integers(len(scalars))]
+        array = numpy_helper.to_array(tensor)
+        tensor.CopyFrom(numpy_helper.from_array((array + rng.integers(-2, 3)).astype(array.dtype), tensor.name))
+    return model
+
+
+def write_loops(path, out, count):
+    """Loops changed at random that onnxruntime still runs, with its answers."""
+    networks, k = [], 0
+    onnxruntime.set_default_logger_severity(4)
+    while len(networks) < count:
+        name = ("rnn_tanh", "gru_reset_after", "gru_reset_before", "hard_sigmoid")[k % 4]
+        model = damaged_loop(onnx.load(out / f"{name}_loop.onnx"), np.random.default_rng(k))
+        x = np.load(out / f"{name}.npz")["x"][:2]
+        k += 1
+        try:
+            y = answer(model, x)
+        except Exception:  # of many kinds, without a common type
+            continue
+        if np.isfinite(y).all():
+            networks.append((model, x, y))
+    write_archive(path, networks)
 
 
 def random_variant(g, rng, cell, units, attributes, optional):
@@ -482,9 +531,12 @@ def directed_network(rng):
 
 
 def write_random(path, count, network):
+    write_archive(path, (network(np.random.default_rng(k)) for k in range(count)))
+
+
+def write_archive(path, networks):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for k in range(count):
-            model, x, y = network(np.random.default_rng(k))
+        for k, (model, x, y) in enumerate(networks):
             arrays = io.BytesIO()
             np.savez(arrays, x=x, y=y)
             for name, data in ((f"{k}.onnx", model.SerializeToString()), (f"{k}.npz", arrays.getvalue())):
@@ -541,6 +593,7 @@ def main():
     write_random(args.out / "onnx_variants.zip", args.random, lambda rng: random_network(rng, variants=True))
     write_random(args.out / "onnx_directed.zip", args.random, directed_network)
     write_keras(args.out, args.digits, np.random.default_rng(6))
+    write_loops(args.out / "onnx_loops.zip", args.out, args.random)
 
 
 if __name__ == "__main__":

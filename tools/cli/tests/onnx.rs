@@ -48,6 +48,47 @@ fn what_keras_exports_answers_as_keras_did() {
     }
 }
 
+/// Layers that Keras 3 exports as loops, and what else is in these models.
+const LOOPS: [&str; 11] = [
+    "rnn_tanh",
+    "rnn_relu",
+    "gru_reset_after",
+    "gru_reset_before",
+    "hard_sigmoid",
+    "mixed_3layer",
+    "both_only",
+    "both_summed",
+    "both_stacked",
+    "backwards",
+    "cells",
+];
+
+#[test]
+fn loops_answer_as_keras_did() {
+    for name in LOOPS {
+        assert_answers(&format!("{name}_loop.onnx"), &format!("{name}.npz"), "y");
+    }
+}
+
+/// Whatever such a loop computes: another is refused, or answered as it does.
+#[test]
+fn changed_loops_are_refused_or_answer_as_in_onnxruntime() {
+    let mut accepted = 0;
+    let count = each_network("onnx_loops.zip", |k, model, file| match import(model) {
+        Ok(graph) => {
+            let error = error(&graph, file, "y");
+            assert!(error < TOLERANCE, "{k}: {error}");
+            accepted += 1;
+        }
+        Err(refusal) => {
+            let sentence = format!("{refusal:#}");
+            assert!(sentence.contains("(Loop): gatelet takes a loop that is"), "{k}: {sentence}");
+        }
+    });
+    println!("{accepted} of {count} accepted");
+    assert!((5..count - 10).contains(&accepted), "{accepted} of {count} accepted");
+}
+
 #[test]
 fn what_pytorch_exports_answers_as_pytorch_would() {
     for name in ["rnn_tanh", "rnn_relu", "lstm", "gru", "lstm_2layer", "gru_3layer"] {
@@ -69,6 +110,9 @@ fn onnx_gives_the_same_network_as_the_file_it_was_exported_from() {
         let graph = import(&data(file)).unwrap();
         (graph.layers.into_iter().map(|layer| layer.op).collect::<Vec<_>>(), graph.output)
     };
+    for name in LOOPS.into_iter().filter(|name| *name != "hard_sigmoid") {
+        assert!(layers(&format!("{name}.keras")) == layers(&format!("{name}_loop.onnx")), "{name}");
+    }
     for name in ["lstm", "lstm_2layer", "lstm_every_step", "lstm_only"] {
         assert!(layers(&format!("{name}.keras")) == layers(&format!("{name}.onnx")), "{name}");
     }
@@ -95,9 +139,20 @@ fn random_networks_of_all_directions_answer_as_in_onnxruntime() {
 }
 
 fn random_networks(archive: &str) {
+    let mut worst: f64 = 0.0;
+    let count = each_network(archive, |k, model, file| {
+        let graph = import(model).unwrap_or_else(|e| panic!("{k}: {e:#}"));
+        let error = error(&graph, file, "y");
+        assert!(error < TOLERANCE, "{k}: {error}");
+        worst = worst.max(error);
+    });
+    println!("{count} networks, largest difference {worst:.1e}");
+}
+
+/// Calls `f` with each model of the archive and the file of its answers; returns how many there are.
+fn each_network(archive: &str, mut f: impl FnMut(usize, &Path, &Path)) -> usize {
     let mut archive = ZipArchive::new(File::open(data(archive)).unwrap()).unwrap();
     let folder = TempDir::new().unwrap();
-    let mut worst: f64 = 0.0;
     let count = archive.len() / 2;
     for k in 0..count {
         let mut unpack = |name: String| {
@@ -108,10 +163,7 @@ fn random_networks(archive: &str) {
             path
         };
         let (model, file) = (unpack(format!("{k}.onnx")), unpack(format!("{k}.npz")));
-        let graph = import(&model).unwrap_or_else(|e| panic!("{k}: {e:#}"));
-        let error = error(&graph, &file, "y");
-        assert!(error < TOLERANCE, "{k}: {error}");
-        worst = worst.max(error);
+        f(k, &model, &file);
     }
-    println!("{count} networks, largest difference {worst:.1e}");
+    count
 }

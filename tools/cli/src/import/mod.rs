@@ -25,8 +25,9 @@
 //! other inputs can only be initial states, which start at zero. Weights may
 //! be in a file beside the model, where PyTorch puts them.
 //!
-//! Keras 3 writes its GRU and SimpleRNN as loops, which are refused: give
-//! gatelet the `.keras` file.
+//! Keras 3 writes its GRU, its SimpleRNN and cells in `RNN` as Loop nodes: such a loop is recognised by
+//! what its body computes, and becomes the layer it was. A mask cannot be imported that way: leave the
+//! Masking layer out, or give gatelet the `.keras` file.
 //!
 //! # PyTorch: state dicts in `.safetensors`
 //!

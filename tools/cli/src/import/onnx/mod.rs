@@ -15,6 +15,9 @@
 //! as this crate's does.
 
 mod array;
+mod cells;
+mod formula;
+mod loops;
 mod nodes;
 mod proto;
 mod recurrent;
@@ -32,6 +35,9 @@ use prost::Message;
 use prost::bytes::Bytes;
 
 use self::array::{Array, MAX_RANK, Origin, data_type};
+use self::formula::Formula;
+use self::loops::Walk;
+use self::nodes::Inputs;
 use self::proto::tensor_shape_proto::dimension::Value as Dimension;
 use self::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto};
 use self::signal::{Part, Role, Signal, When};
@@ -101,6 +107,10 @@ enum Value {
     Stack { axis: usize, signals: Rc<[Signal]> },
     /// The cell state of an LSTM.
     Cell,
+    /// In the body of a loop: how it follows from the step's input and the states before it.
+    Formula(Formula),
+    /// In the body of a loop: the number of the step, from 0 on, plus this.
+    Counter(i64),
 }
 
 impl Value {
@@ -113,6 +123,8 @@ impl Value {
                 shape[*axis] = signals.iter().map(|signal| signal.shape()[*axis]).sum();
                 Ok(shape)
             }
+            Self::Formula(formula) => Ok(formula.shape()),
+            Self::Counter(_) => Ok(Vec::new()),
             Self::Cell => self.refuse(),
         }
     }
@@ -138,6 +150,7 @@ impl Value {
         match self {
             Self::Array(array) => Ok(Self::Array(array.slice(axis, start, step, count)?)),
             Self::Signal(signal) => Ok(Self::Signal(signal.slice(axis, start, step, count)?)),
+            Self::Formula(formula) => Ok(Self::Formula(formula.slice(axis, start, step, count)?)),
             Self::Stack { axis: joined, signals } if axis == *joined => {
                 let mut first = 0;
                 for signal in signals.iter() {
@@ -164,6 +177,10 @@ impl Value {
                 bail!("it uses what depends on the model's input where gatelet takes a constant")
             }
             Self::Array(_) => bail!("it computes on constants where gatelet takes a sequence"),
+            Self::Formula(_) => {
+                bail!("it changes a step of a loop as no cell does that gatelet knows")
+            }
+            Self::Counter(_) => bail!("it computes with the number of a step"),
         }
     }
 }
@@ -171,42 +188,78 @@ impl Value {
 /// Runs the nodes that the first output needs.
 fn run(graph: &GraphProto, folder: Option<&Path>, opset: i64) -> Result<Graph> {
     let output = graph.output.first().context("the model has no output")?;
-    let mut needed = HashSet::from([output.name.as_str()]);
-    let mut order = Vec::new();
-    for node in graph.node.iter().rev() {
-        if node.output.iter().any(|name| !name.is_empty() && needed.contains(name.as_str())) {
-            needed.extend(node.input.iter().map(String::as_str));
-            order.push(Node(node));
-        }
-    }
-    if let Some(node) = order.iter().find(|n| matches!(n.0.op_type.as_str(), "Loop" | "Scan")) {
-        bail!(
-            "node `{}` ({}) is a recurrent layer written as a loop; gatelet takes LSTM, GRU and RNN nodes, or the .keras, .h5 or .safetensors file the model was exported from",
-            node.label(),
-            node.0.op_type
-        );
-    }
+    let (order, needed) = needed(&graph.node, [output.name.as_str()]);
     let mut values = HashMap::new();
-    let mut budget = Budget::default();
-    for tensor in graph.initializer.iter().filter(|t| needed.contains(t.name.as_str())) {
-        values
-            .insert(tensor.name.as_str(), Value::Array(Array::read(tensor, folder, &mut budget)?));
-    }
     let features = inputs(graph, &mut values)?;
     let mut importer = Importer::new(features, opset);
-    for node in order.into_iter().rev() {
-        let label = node.label();
-        let outputs = importer.node(node, &values);
-        let outputs = outputs.with_context(|| format!("node `{label}` ({})", node.0.op_type))?;
-        for (name, value) in node.0.output.iter().zip(outputs) {
-            let known = values.insert(name, value).is_some();
-            ensure!(!known || name.is_empty(), "two nodes make `{name}`; the file is damaged");
-        }
+    importer.weights(graph, folder, &needed, &mut values)?;
+    let mut scope = Scope { values, outer: None };
+    for node in order {
+        let outputs = importer.node(node, &scope);
+        let outputs =
+            outputs.with_context(|| format!("node `{}` ({})", node.label(), node.0.op_type))?;
+        scope.enter(node, outputs)?;
     }
     for other in &graph.output[1..] {
         importer.builder.note(format!("output `{}` is not given, only the first", other.name));
     }
-    importer.finish(&output.name, values.get(output.name.as_str()))
+    importer.finish(&output.name, scope.get(&output.name))
+}
+
+/// The nodes that `roots` need, in the order of the file, and all names that they need.
+fn needed<'a>(
+    nodes: &'a [NodeProto],
+    roots: impl IntoIterator<Item = &'a str>,
+) -> (Vec<Node<'a>>, HashSet<&'a str>) {
+    let mut needed: HashSet<&str> = roots.into_iter().collect();
+    let mut order = Vec::new();
+    for node in nodes.iter().rev() {
+        if node.output.iter().any(|name| !name.is_empty() && needed.contains(name.as_str())) {
+            needed.extend(node.input.iter().map(String::as_str));
+            // What a loop's body takes from around it.
+            let bodies = node.attribute.iter().filter_map(|attribute| attribute.g.as_ref());
+            for body in bodies {
+                needed.extend(body.node.iter().flat_map(|n| &n.input).map(String::as_str));
+                needed.extend(body.output.iter().map(|output| output.name.as_str()));
+            }
+            order.push(Node(node));
+        }
+    }
+    order.reverse();
+    (order, needed)
+}
+
+/// The values of a graph by name, and of those around it.
+struct Scope<'a> {
+    values: HashMap<&'a str, Value>,
+    outer: Option<&'a Scope<'a>>,
+}
+
+impl<'a> Scope<'a> {
+    fn get(&self, name: &str) -> Option<&Value> {
+        self.values.get(name).or_else(|| self.outer.and_then(|outer| outer.get(name)))
+    }
+
+    /// What a node is given.
+    fn inputs(&self, node: Node<'_>) -> Result<Inputs<'_>> {
+        let find = |name: &String| match (name.is_empty(), self.get(name)) {
+            (true, _) => Ok(None),
+            (_, Some(value)) => Ok(Some(value)),
+            _ => bail!(
+                "nothing before it makes its input `{name}`; the file is damaged, or its nodes form a circle"
+            ),
+        };
+        Ok(Inputs(node.0.input.iter().map(find).collect::<Result<_>>()?))
+    }
+
+    /// Enters what a node makes.
+    fn enter(&mut self, node: Node<'a>, outputs: Vec<Value>) -> Result<()> {
+        for (name, value) in node.0.output.iter().zip(outputs) {
+            let known = self.values.insert(name, value).is_some();
+            ensure!(!known || name.is_empty(), "two nodes make `{name}`; the file is damaged");
+        }
+        Ok(())
+    }
 }
 
 /// Enters the graph's inputs into `values` and returns the features of the model's own: 1 if it takes
@@ -340,6 +393,8 @@ struct Importer {
     one_step: bool,
     /// Depth of what the last layer was given, if it is recurrent: another may stand beside it.
     stage: Option<usize>,
+    /// Inside the body of a loop: what it goes through.
+    walk: Option<Walk>,
 }
 
 impl Importer {
@@ -352,25 +407,36 @@ impl Importer {
             foldable: 0,
             one_step: false,
             stage: None,
+            walk: None,
         }
     }
 
+    /// Reads a graph's weights: those that are needed.
+    fn weights<'a>(
+        &mut self,
+        graph: &'a GraphProto,
+        folder: Option<&Path>,
+        needed: &HashSet<&str>,
+        values: &mut HashMap<&'a str, Value>,
+    ) -> Result<()> {
+        for tensor in graph.initializer.iter().filter(|t| needed.contains(t.name.as_str())) {
+            let array = Array::read(tensor, folder, &mut self.budget)?;
+            values.insert(&tensor.name, Value::Array(array));
+        }
+        Ok(())
+    }
+
     /// Runs one node on what is known.
-    fn node(&mut self, node: Node<'_>, values: &HashMap<&str, Value>) -> Result<Vec<Value>> {
+    fn node(&mut self, node: Node<'_>, scope: &Scope<'_>) -> Result<Vec<Value>> {
         ensure!(
             is_standard(&node.0.domain),
             "it is from the domain `{}`; gatelet takes ONNX's own operators: {ACCEPTED}",
             node.0.domain
         );
-        let find = |name: &String| match (name.is_empty(), values.get(name.as_str())) {
-            (true, _) => Ok(None),
-            (_, Some(value)) => Ok(Some(value)),
-            _ => bail!(
-                "nothing before it makes its input `{name}`; the file is damaged, or its nodes form a circle"
-            ),
+        let outputs = match node.0.op_type.as_str() {
+            "Loop" => self.looped(node, scope)?,
+            _ => self.dispatch(node, &scope.inputs(node)?)?,
         };
-        let inputs = nodes::Inputs(node.0.input.iter().map(find).collect::<Result<_>>()?);
-        let outputs = self.dispatch(node, &inputs)?;
         for value in &outputs {
             if let Value::Array(array) = value {
                 self.budget.take(node.label(), &[array.fresh()])?;

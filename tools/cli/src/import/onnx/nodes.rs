@@ -19,7 +19,7 @@ impl<'a> Inputs<'a> {
         self.0.get(index).copied().flatten()
     }
 
-    fn value(&self, index: usize) -> Result<&'a Value> {
+    pub(super) fn value(&self, index: usize) -> Result<&'a Value> {
         self.get(index).with_context(|| format!("it has no input {index}; the file is damaged"))
     }
 
@@ -30,7 +30,7 @@ impl<'a> Inputs<'a> {
         }
     }
 
-    fn array(&self, index: usize) -> Result<&'a Array> {
+    pub(super) fn array(&self, index: usize) -> Result<&'a Array> {
         match self.value(index)? {
             Value::Array(array) => Ok(array),
             other => other.refuse(),
@@ -67,6 +67,9 @@ impl<'a> Inputs<'a> {
 impl Importer {
     /// Runs a node of ONNX's own domain.
     pub(super) fn dispatch(&mut self, node: Node<'_>, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
+        if let Some(value) = self.of_step(node, inputs)? {
+            return Ok(vec![value]);
+        }
         let op = node.0.op_type.as_str();
         let value = match op {
             "RNN" | "GRU" | "LSTM" => return self.recurrent(node, inputs),
@@ -116,9 +119,23 @@ impl Importer {
             }
             "Where" => Value::Array(inputs.array(0)?.choose(inputs.array(1)?, inputs.array(2)?)?),
             "Equal" => {
+                ensure!(
+                    !matches!(inputs.get(0), Some(Value::Signal(_))),
+                    "it masks steps of the sequence; export the model without its Masking layer and give \
+                     samples their `lengths` instead, or give the .keras file"
+                );
                 let equal = inputs.array(0)?.combine(inputs.array(1)?, |a, b| f64::from(a == b))?;
                 Value::Array(equal.cast(data_type::BOOL))
             }
+            "Less" | "And" => {
+                let f: fn(f64, f64) -> f64 = match op {
+                    "Less" => |a, b| f64::from(a < b),
+                    _ => |a, b| f64::from(a != 0.0 && b != 0.0),
+                };
+                let both = inputs.array(0)?.combine(inputs.array(1)?, f)?;
+                Value::Array(both.cast(data_type::BOOL))
+            }
+            "ReduceProd" => Value::Array(reduce_product(node, inputs)?),
             "Add" | "Sub" | "Mul" | "Div" => self.arithmetic(node, inputs)?,
             "Neg" => self.scale(node, inputs.signal(0)?, -1.0)?,
             "MatMul" => self.matmul(node, inputs)?,
@@ -718,6 +735,17 @@ fn reverse_sequence(node: Node<'_>, inputs: &Inputs<'_>) -> Result<Value> {
         "its sequence_lens is not the length of the sequence; give samples their `lengths` instead"
     );
     Ok(Value::Signal(signal.slice(at, steps - 1, -1, steps)?))
+}
+
+/// The product of a list, as TensorFlow computes the rows of a matrix from sizes.
+fn reduce_product(node: Node<'_>, inputs: &Inputs<'_>) -> Result<Array> {
+    let list = inputs.integers(0)?.context("it has no input")?;
+    let array = inputs.array(0)?;
+    ensure!(array.shape().len() == 1, "it multiplies along one of several axes");
+    let product = list.iter().try_fold(1i64, |product, n| product.checked_mul(*n));
+    let product = product.context("it makes a size that is too large")?;
+    let scalar = Array::integers([product], array.origin());
+    if node.int("keepdims", 1) != 0 { Ok(scalar) } else { scalar.reshape(&[]) }
 }
 
 fn expand(value: &Value, target: &[usize], origin: Origin) -> Result<Value> {

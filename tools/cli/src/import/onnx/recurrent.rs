@@ -49,7 +49,6 @@ impl Importer {
         let units = units as usize;
         let rows = gates as usize * units;
         self.budget.take(node.label(), &[count * rows, units + features])?;
-        self.foldable = 0;
         let matrices = |array: &Array, cols| -> Result<Vec<Matrix>> {
             let tensor = tensor(node, array)?;
             tensor.expect_shape(&[count, rows, cols])?;
@@ -67,20 +66,15 @@ impl Importer {
         };
         let mut biases = biases.chunks_exact(rows).map(|bias| in_our_order(op, bias));
         self.expect_all_steps(node, inputs, time)?;
-        self.expect_zeros(node, inputs, 5, "initial_h")?;
+        self.expect_zeros(node, inputs.get(5), "initial_h")?;
         if op == "LSTM" {
-            self.expect_zeros(node, inputs, 6, "initial_c")?;
+            self.expect_zeros(node, inputs.get(6), "initial_c")?;
         }
         let reset_after = node.int("linear_before_reset", 0) != 0;
         let peepholes = peepholes(node, inputs, units, count)?;
-        let is_beside = self.stage == Some(signal.depth) && signal.depth + 1 == self.depth;
-        let mut out = match is_beside {
-            true => Signal { depth: self.depth, ..signal.clone() },
-            false => self.advance(signal)?,
-        };
-        let first = if is_beside { self.builder.width() } else { 0 };
-        let each = input.into_iter().zip(recurrent).zip(directions.iter().zip(peepholes));
-        for (k, ((input, recurrent), (direction, peepholes))) in each.enumerate() {
+        let mut ops = Vec::new();
+        let each = input.into_iter().zip(recurrent).zip(peepholes);
+        for ((input, recurrent), peepholes) in each {
             let [bias, recurrent_bias] = [0, 1].map(|_| biases.next().unwrap_or_default());
             let mut op =
                 layer(op, functions.rnn, reset_after, input, recurrent, bias, recurrent_bias);
@@ -90,19 +84,9 @@ impl Importer {
             if let Some((slope, offset)) = functions.hard_sigmoid {
                 op.harden(slope, offset);
             }
-            let name = match (count, direction) {
-                (1, _) => node.label().to_owned(),
-                (_, Direction::Forward) => format!("{}.forward", node.label()),
-                (_, Direction::Reverse) => format!("{}.reverse", node.label()),
-            };
-            match is_beside || k > 0 {
-                true => self.builder.beside(name, op, *direction)?,
-                false => self.builder.directed(name, op, *direction)?,
-            }
+            ops.push(op);
         }
-        self.stage = Some(signal.depth);
-        out.columns = first..first + count * units;
-        out.directions = directions;
+        let out = self.stack(node.label(), signal, directions, ops)?;
         if time == 1 {
             self.one_step = true;
         }
@@ -128,8 +112,45 @@ impl Importer {
         Ok(vec![Value::Signal(all), Value::Signal(last), Value::Cell])
     }
 
+    /// Adds recurrent layers that take the same signal; gives it with what is known of their outputs.
+    pub(super) fn stack(
+        &mut self,
+        label: &str,
+        signal: &Signal,
+        directions: Vec<Direction>,
+        ops: Vec<Op>,
+    ) -> Result<Signal> {
+        let is_beside = self.stage == Some(signal.depth) && signal.depth + 1 == self.depth;
+        let mut out = match is_beside {
+            true => Signal { depth: self.depth, ..signal.clone() },
+            false => self.advance(signal)?,
+        };
+        let first = if is_beside { self.builder.width() } else { 0 };
+        let count = ops.len();
+        for (k, (op, direction)) in ops.into_iter().zip(&directions).enumerate() {
+            let name = match (count, direction) {
+                (1, _) => label.to_owned(),
+                (_, Direction::Forward) => format!("{label}.forward"),
+                (_, Direction::Reverse) => format!("{label}.reverse"),
+            };
+            match is_beside || k > 0 {
+                true => self.builder.beside(name, op, *direction)?,
+                false => self.builder.directed(name, op, *direction)?,
+            }
+        }
+        self.foldable = 0;
+        self.stage = Some(signal.depth);
+        out.columns = first..self.builder.width();
+        out.directions = directions;
+        Ok(out)
+    }
+
     /// Numbers of steps and of sequences of a signal that is a sequence.
-    fn sequence(&mut self, signal: &Signal, batch_first: bool) -> Result<(usize, usize)> {
+    pub(super) fn sequence(
+        &mut self,
+        signal: &Signal,
+        batch_first: bool,
+    ) -> Result<(usize, usize)> {
         ensure!(signal.when == When::All, "it needs a sequence, but is given the last step of one");
         let (time_axis, batch_axis) = if batch_first { (1, 0) } else { (0, 1) };
         let size = |axis: usize, role| match &signal.axes[axis][..] {
@@ -174,14 +195,13 @@ impl Importer {
     }
 
     /// Refuses an optional input that is there and not zero.
-    fn expect_zeros(
+    pub(super) fn expect_zeros(
         &mut self,
         node: Node<'_>,
-        inputs: &Inputs<'_>,
-        index: usize,
+        initial: Option<&Value>,
         name: &str,
     ) -> Result<()> {
-        match inputs.get(index) {
+        match initial {
             None => Ok(()),
             Some(Value::Array(array)) => {
                 self.budget.take(node.label(), &[array.stored()])?;
@@ -205,7 +225,7 @@ impl Importer {
 }
 
 /// The directions of a node, of a sequence that may be turned around.
-fn directions(node: Node<'_>, turned: bool) -> Result<Vec<Direction>> {
+pub(super) fn directions(node: Node<'_>, turned: bool) -> Result<Vec<Direction>> {
     use Direction::{Forward, Reverse};
     let given = node.attribute("direction").map_or(&b"forward"[..], |a| &a.s);
     let directions = match given {

@@ -5,6 +5,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 /// Most memory the messages of a model may take, without its weights: 128 MiB.
 const MAX_MEMORY: usize = 128 << 20;
+/// Most messages inside each other: the body of a loop in a model is some ten deep.
+const MAX_DEPTH: usize = 32;
 /// More than any field takes in memory, apart from what it holds.
 const FIELD: usize = 256;
 /// What a byte of a list of floats turns into, and of one of integers, which
@@ -31,7 +33,7 @@ static TENSOR: Message = message(
     &[(13, &LEAF)],
     &[(1, INTEGERS), (4, FLOATS), (5, INTEGERS), (7, INTEGERS), (10, FLOATS)],
 );
-static ATTRIBUTE: Message = message(&[(5, &TENSOR)], &[(7, FLOATS), (8, INTEGERS)]);
+static ATTRIBUTE: Message = message(&[(5, &TENSOR), (6, &GRAPH)], &[(7, FLOATS), (8, INTEGERS)]);
 static NODE: Message = message(&[(5, &ATTRIBUTE)], &[]);
 static SHAPE: Message = message(&[(1, &LEAF)], &[]);
 static TENSOR_TYPE: Message = message(&[(2, &SHAPE)], &[]);
@@ -43,10 +45,11 @@ static MODEL: Message = message(&[(7, &GRAPH), (8, &LEAF)], &[]);
 
 /// Refuses a model whose messages would take more than [`MAX_MEMORY`].
 pub(super) fn check(model: &[u8]) -> Result<()> {
-    walk(model, &MODEL, &mut 0)
+    walk(model, &MODEL, 0, &mut 0)
 }
 
-fn walk(mut bytes: &[u8], message: &Message, memory: &mut usize) -> Result<()> {
+fn walk(mut bytes: &[u8], message: &Message, depth: usize, memory: &mut usize) -> Result<()> {
+    ensure!(depth < MAX_DEPTH, "its messages are nested more than {MAX_DEPTH} deep");
     while !bytes.is_empty() {
         let key = prost::decode_length_delimiter(&mut bytes)?;
         let field = key >> 3;
@@ -72,7 +75,7 @@ fn walk(mut bytes: &[u8], message: &Message, memory: &mut usize) -> Result<()> {
             MAX_MEMORY >> 20
         );
         if let Some((_, nested)) = message.nested.iter().find(|(number, _)| *number == field) {
-            walk(value, nested, memory)?;
+            walk(value, nested, depth + 1, memory)?;
         }
     }
     Ok(())
