@@ -178,6 +178,25 @@ mod tests {
         range.map(|z| error(z).abs()).fold(0.0, f64::max)
     }
 
+    /// The definitions above the tables, by another library's functions.
+    #[test]
+    fn tables_hold_what_they_should() {
+        for (k, entry) in TANH.iter().enumerate() {
+            let x = (k as f64 - 512.0) / 64.0;
+            let t = libm::tanh(x);
+            let second_derivative = -2.0 * t * (1.0 - t * t);
+            let raised = 32768.0 * (t - second_derivative / (64.0 * 64.0 * 16.0));
+            assert_eq!(*entry as f64, libm::round(raised).clamp(-32767.0, 32767.0), "{x}");
+        }
+        assert_eq!(EXP2[0], 32768);
+        for (k, entry) in EXP2.iter().enumerate().skip(1) {
+            let value = libm::exp2(-(k as f64) / 64.0);
+            let second_derivative = value * libm::pow(core::f64::consts::LN_2, 2.0);
+            let lowered = 32768.0 * (value - second_derivative / (64.0 * 64.0 * 16.0));
+            assert_eq!(*entry as f64, libm::round(lowered), "{k}");
+        }
+    }
+
     #[test]
     fn sigmoid_is_within_two_lsb_everywhere() {
         let exact = |z: i32| 1.0 / (1.0 + libm::exp(-(z as f64) / 65536.0));

@@ -62,11 +62,7 @@ pub const fn round_shift(value: i32, bits: u32) -> i32 {
 #[inline(always)]
 pub fn saturate_signed<const BITS: u32>(value: i32) -> i32 {
     let half = 1 << (BITS - 1);
-    if MASKED {
-        masked::limit(positive(value + half), 2 * half - 1) - half
-    } else {
-        value.clamp(-half, half - 1)
-    }
+    if MASKED { masked::saturate_signed(value, half) } else { value.clamp(-half, half - 1) }
 }
 
 /// Saturates to `±(2^(BITS − 1) − 1)`.
@@ -91,7 +87,7 @@ pub fn saturate_cell(value: i32) -> i32 {
 /// `max(0, value)`
 #[inline(always)]
 pub fn positive(value: i32) -> i32 {
-    if MASKED { value & !sign_mask(value) } else { value.max(0) }
+    if MASKED { masked::positive(value) } else { value.max(0) }
 }
 
 /// `max(a, b)`
@@ -108,6 +104,17 @@ mod masked {
     #[inline(always)]
     pub(super) fn limit(value: i32, max: i32) -> i32 {
         (value | sign_mask(max.wrapping_sub(value))) & max
+    }
+
+    #[inline(always)]
+    pub(super) fn positive(value: i32) -> i32 {
+        value & !sign_mask(value)
+    }
+
+    /// To `−half ..= half − 1`, `half` being a power of two.
+    #[inline(always)]
+    pub(super) fn saturate_signed(value: i32, half: i32) -> i32 {
+        limit(positive(value + half), 2 * half - 1) - half
     }
 
     #[inline(always)]
@@ -168,6 +175,7 @@ mod tests {
             assert_eq!(saturate_i16(v) as i32, v.clamp(-32767, 32767));
             assert_eq!(saturate_cell(v), v.clamp(-CELL_MAX, CELL_MAX));
             assert_eq!(saturate_signed::<10>(v), v.clamp(-512, 511));
+            assert_eq!((positive(v), larger(v, 3)), (v.max(0), v.max(3)));
         }
     }
 
@@ -176,6 +184,9 @@ mod tests {
         for a in corners() {
             assert_eq!(masked::saturate_symmetric(a, 32767), a.clamp(-32767, 32767));
             assert_eq!(masked::saturate_symmetric(a, CELL_MAX), a.clamp(-CELL_MAX, CELL_MAX));
+            assert_eq!(masked::positive(a), a.max(0));
+            let fits = a >> 1;
+            assert_eq!(masked::saturate_signed(fits, 512), fits.clamp(-512, 511));
             if a >= 0 {
                 assert_eq!(masked::limit(a, 1023), a.min(1023));
             }

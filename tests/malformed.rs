@@ -1,17 +1,12 @@
 //! Blobs that are not what they should be: every one is refused, with the right reason.
 
-mod common;
+#[path = "common/blobs.rs"]
+mod blobs;
 
-use common::{Random, USUAL, cells, classifier, golden_blobs, layer_norm, sealed};
+use blobs::{data, golden_blobs, refusal, sealed, seeds, with_model};
 use gatelet::blob::format::{self, extra, header, layer};
-use gatelet::{Error, Model, Packing, WeightType};
-use gatelet_cli::graph::Output;
-use gatelet_cli::host::Blob;
+use gatelet::{Error, Model, Stream};
 use rayon::prelude::*;
-
-fn refusal(bytes: &[u8]) -> Option<Error> {
-    Blob::new(bytes).model().err()
-}
 
 /// Writes a field and seals the blob again, so that the CRC does not save the reader.
 fn forged(blob: &[u8], at: usize, bytes: &[u8]) -> Vec<u8> {
@@ -24,18 +19,9 @@ fn sample() -> Vec<u8> {
     golden_blobs().remove(0).1
 }
 
-/// Blobs of the cells that format 1.0 did not have.
-fn less_usual_blobs() -> Vec<(String, Vec<u8>)> {
-    let mut random = Random(6);
-    let x = random.sequences(2, 8, 5);
-    let norm = layer_norm(5, &mut random);
-    let cells = cells(5, 3, &mut random).into_iter().chain([norm]).enumerate().skip(USUAL);
-    let blob = |(k, op)| {
-        let graph = classifier(vec![op], 2, Output::Last, &mut random);
-        let blob = common::blob(&graph, &x, WeightType::Int8, Packing::Plain);
-        (format!("cell {k}"), blob.bytes().to_vec())
-    };
-    cells.map(blob).collect()
+/// One of the small blobs that fuzzing starts from.
+fn seed(name: &str) -> Vec<u8> {
+    seeds().into_iter().find(|(seed, _)| seed == name).expect("a seed of this name").1
 }
 
 /// Where the parameters or rows of the first layer are.
@@ -47,9 +33,7 @@ fn rows_of_first(blob: &[u8]) -> usize {
 /// The parameter is a size that everything else depends on.
 #[test]
 fn impossible_numbers_of_cells_are_refused() {
-    let blobs = less_usual_blobs().into_iter().map(|(_, blob)| blob);
-    let projected = |blob: &Vec<u8>| blob[header::BYTES..][..2] == [3, 3];
-    let blob = blobs.into_iter().find(projected).expect("an LSTM with peepholes and projection");
+    let blob = seed("lstm-peepholes-projection");
     let at = rows_of_first(&blob) + format::parameter::SIZE;
     for cells in [0u16, 0x8001, 0xffff, 4096] {
         let found = refusal(&forged(&blob, at, &cells.to_le_bytes()));
@@ -60,22 +44,31 @@ fn impossible_numbers_of_cells_are_refused() {
 #[test]
 fn impossible_factors_are_refused() {
     let factors = format::parameter::FACTORS;
-    for (kind, bad) in [
+    for (name, bad) in [
         // No epsilon, one that leaves no room for the variance.
-        (6, [0, 0]),
-        (6, [0, 1 << 31]),
+        ("norm", [0, 0]),
+        ("norm", [1, 1 << 30]),
         // Factors above 1.
-        (7, [(1 << 29) + 1, 0]),
-        (7, [0, u32::MAX]),
-        (8, [u32::MAX, 0]),
-        (8, [0, 1 << 31]),
+        ("fastrnn", [(1 << 29) + 1, 0]),
+        ("fastrnn", [0, (1 << 31) + 1]),
+        ("fastgrnn", [(1 << 29) + 1, 0]),
+        ("fastgrnn", [0, (1 << 29) + 1]),
     ] {
-        let blobs = less_usual_blobs().into_iter().map(|(_, blob)| blob);
-        let blob = blobs.into_iter().find(|blob| blob[header::BYTES] == kind);
-        let blob = blob.expect("a layer of this kind");
+        let blob = seed(name);
         let bytes = bad.map(u32::to_le_bytes).concat();
         let found = refusal(&forged(&blob, rows_of_first(&blob) + factors, &bytes));
-        assert_eq!(found, Some(Error::Layer { layer: 0, field: "rows" }), "kind {kind}: {bad:x?}");
+        assert_eq!(found, Some(Error::Layer { layer: 0, field: "rows" }), "{name}: {bad:x?}");
+    }
+    for (name, most) in [
+        ("norm", [0, 1 << 30]),
+        ("norm", [1, 0]),
+        ("fastrnn", [1 << 29, 1 << 31]),
+        ("fastgrnn", [1 << 29, 1 << 29]),
+    ] {
+        let blob = seed(name);
+        let bytes = most.map(u32::to_le_bytes).concat();
+        let found = refusal(&forged(&blob, rows_of_first(&blob) + factors, &bytes));
+        assert_eq!(found, None, "{name}: {most:x?}");
     }
 }
 
@@ -127,10 +120,11 @@ fn every_swap_of_two_bytes_is_refused() {
 fn golden_blobs_load_for_ever() {
     let mut versions = std::collections::BTreeSet::new();
     for (name, bytes) in golden_blobs() {
-        let blob = Blob::new(&bytes);
-        let model = blob.model().unwrap_or_else(|error| panic!("{name}: {error}"));
-        let mut memory = vec![0; model.memory_words()];
-        assert_eq!(model.self_test(&mut memory), Ok(()), "{name}");
+        with_model(&bytes, |model| {
+            let model = model.unwrap_or_else(|error| panic!("{name}: {error}"));
+            let mut memory = vec![0; model.memory_words()];
+            assert_eq!(model.self_test(&mut memory), Ok(()), "{name}");
+        });
         versions.insert(u16::from_le_bytes([bytes[header::MINOR], bytes[header::MINOR + 1]]));
     }
     assert!(versions.contains(&0) && versions.contains(&format::MINOR), "{versions:?}");
@@ -139,7 +133,7 @@ fn golden_blobs_load_for_ever() {
 /// A self-test whose steps are not what its length says.
 #[test]
 fn self_tests_that_do_not_fit_are_refused() {
-    let blob = std::fs::read(common::data("blobs/small_gru_int8_plain.gate")).unwrap();
+    let blob = std::fs::read(data("blobs/small_gru_int8_plain.gate")).unwrap();
     let (_, at) = section(&blob, extra::SELF_TEST);
     for steps in [0u16, 1, 99, 0x8000, 0xffff] {
         let field = Some(Error::Header { field: "selftest" });
@@ -345,18 +339,19 @@ fn scraps_are_refused() {
 /// Every field of every record, set to every value of one byte: refused or usable, never a panic.
 #[test]
 fn whatever_passes_can_be_stepped() {
-    for (name, blob) in golden_blobs().into_iter().chain(less_usual_blobs()) {
+    for (name, blob) in golden_blobs().into_iter().chain(seeds()) {
         let layers = blob[header::LAYERS] as usize;
         let rows = rows_of_first(&blob);
         for at in (0..header::BYTES + layers * layer::BYTES).chain(rows..rows + 16) {
             for value in 0..=255 {
-                let forged = Blob::new(&forged(&blob, at, &[value]));
-                let Ok(model) = forged.model() else { continue };
-                let mut memory = vec![0; model.memory_words()];
-                let mut stream = gatelet::Stream::new(model, &mut memory).unwrap();
-                let x = vec![i16::MIN; model.inputs()];
-                let outputs = stream.step(&x).unwrap().len();
-                assert_eq!(outputs, model.outputs(), "{name}: byte {at} = {value}");
+                with_model(&forged(&blob, at, &[value]), |model| {
+                    let Ok(model) = model else { return };
+                    let mut memory = vec![0; model.memory_words()];
+                    let mut stream = Stream::new(model, &mut memory).unwrap();
+                    let x = vec![i16::MIN; model.inputs()];
+                    let outputs = stream.step(&x).unwrap().len();
+                    assert_eq!(outputs, model.outputs(), "{name}: byte {at} = {value}");
+                });
             }
         }
     }

@@ -1,8 +1,10 @@
 //! What several tests need: small networks, and blobs of them.
 #![allow(dead_code)]
 
+pub(crate) mod blobs;
+
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use gatelet::{Packing, Stream, WeightType};
@@ -17,32 +19,8 @@ use gatelet_cli::pack::{Notes, pack};
 use gatelet_cli::quantize::quantize;
 use indicatif::ProgressBar;
 
-/// A file of `tests/data`.
-pub(crate) fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
-}
-
-/// The blobs of formats 1.0 and 1.1 that every later reader must load.
-pub(crate) fn golden_blobs() -> Vec<(String, Vec<u8>)> {
-    let mut blobs: Vec<_> = std::fs::read_dir(data("blobs"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|e| e == "gate"))
-        .map(|path| (path.file_stem().unwrap().to_str().unwrap().to_owned(), path))
-        .map(|(name, path)| (name, std::fs::read(path).unwrap()))
-        .collect();
-    blobs.sort();
-    assert!(blobs.len() >= 5, "golden blobs are missing");
-    blobs
-}
-
-/// The blob with the CRC that its bytes ask for.
-pub(crate) fn sealed(mut blob: Vec<u8>) -> Vec<u8> {
-    let end = blob.len() - gatelet::blob::format::CRC_BYTES;
-    let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&blob[..end]);
-    blob[end..].copy_from_slice(&crc.to_le_bytes());
-    blob
-}
+#[allow(unused_imports)]
+pub(crate) use blobs::{data, golden_blobs, sealed};
 
 /// Quantizes and packs `graph`, calibrated on `x`.
 pub(crate) fn blob(graph: &Graph, x: &Sequences, weights: WeightType, packing: Packing) -> Blob {

@@ -1,6 +1,7 @@
-//! gatelet's own errands: `cargo xtask demo` and `cargo xtask test`.
+//! gatelet's own errands: `cargo xtask demo`, `cargo xtask test`, and less usual ones.
 
 mod demo;
+mod mutants;
 mod setup;
 mod shell;
 mod test;
@@ -10,11 +11,12 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-const USAGE: &str = "usage: cargo xtask demo | test | setup
+const USAGE: &str = "usage: cargo xtask demo | test | setup | mutants [ARGUMENTS]
 
   demo    from trained weights to a chip, on real speech
   test    every check that a change must pass
-  setup   install what these two need and miss";
+  setup   install what these two need and miss
+  mutants mutation testing of the engine's core, an hour; ARGUMENTS go to cargo-mutants";
 
 /// The boards in QEMU.
 const BOARDS: [&str; 7] =
@@ -48,6 +50,7 @@ fn run(arguments: &[&str]) -> Result<bool> {
             setup::install_for_tests()?;
             test::run()
         }
+        ["mutants", arguments @ ..] => mutants::run(arguments),
         _ => bail!("{USAGE}"),
     }
 }
