@@ -3,7 +3,8 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::{Importer, Site, class, flag, name, snake_case};
+use super::config::{class, flag, name, snake_case};
+use super::{Importer, Site};
 use crate::graph::Direction;
 
 impl Importer {
