@@ -148,7 +148,7 @@ fn the_same_network_in_every_format_gives_the_same_blob() {
 fn a_bidirectional_network_gives_the_same_blob_too() {
     let x = common::Random(9).sequences(8, 20, 3);
     let calibration = Dataset { x, y: None };
-    let formats = [".keras", ".h5", "_keras2.h5", ".safetensors"];
+    let formats = [".keras", ".h5", "_keras2.h5", ".safetensors", "_keras2.onnx", "_loop.onnx"];
     let blobs = formats.map(|format| {
         let model = data(&format!("import/both_stacked{format}"));
         quantized(&model, &calibration, WeightType::Int8).bytes().to_vec()

@@ -4,10 +4,10 @@ tests/data/import/NAME.onnx is what Keras 3's model.export wrote of NAME.keras, 
 tf2onnx wrote of NAME_keras2.h5; torch_NAME_script.onnx and torch_NAME_dynamo.onnx hold the state dict
 torch_NAME.safetensors in the nodes that PyTorch's two exporters write (from the sources of
 torch.onnx.symbolic_opset9 and onnxscript's torch_lib; PyTorch itself is not needed). Their answers are in
-the .npz files of fixtures.py, to which onnxruntime's must be equal. folded.onnx, layout.onnx and
+the .npz files of fixtures.py, to which onnxruntime's must be equal. folded.onnx, lengths.onnx and
 norm_onnx.onnx have their own .npz. onnx_random.zip has random networks, k.onnx, with x [N, T, I] and onnxruntime's answer, k.npz;
 onnx_variants.zip such whose gates may be hard sigmoids and whose LSTMs may have peepholes. Those of
-onnx_directed.zip run in both directions. NAME_loop.onnx is what Keras 3 exports as a loop, of NAME.keras;
+onnx_directed.zip run in both directions, as do those of onnx_layout.zip, with layout=1. NAME_loop.onnx is what Keras 3 exports as a loop, of NAME.keras;
 onnx_loops.zip has such whose loop was changed at random.
 tests/data/digits/lstm.onnx is Keras' export of lstm.keras.
 """
@@ -546,20 +546,48 @@ def write_archive(path, networks):
                 archive.writestr(info, data)
 
 
-def write_layout(out, rng):
-    """layout=1, which onnxruntime does not run: answers come from the same network with layout=0."""
-    arrays = [half(rng.standard_normal(s)) for s in ((1, 12, 3), (1, 12, 4), (1, 24))]
-    dense = half(rng.standard_normal((4, 2)))
+def layout_network(rng):
+    """layout=1, which onnxruntime does not run: answers come from the same network with layout=0. Sums are
+    large, and half of the networks clip them where sigmoid and tanh are flat."""
+    cell = str(rng.choice(list(GATES)))
+    direction = str(rng.choice(["forward", "reverse", "bidirectional"]))
+    count, inputs, units = 1 + (direction == "bidirectional"), int(rng.integers(1, 6)), int(rng.integers(1, 7))
+    rows, last, scale = GATES[cell] * units, rng.random() < 0.5, float(rng.choice([1, 6]))
+    shapes = (count, rows, inputs), (count, rows, units), (count, 2 * rows)
+    arrays = [half(scale * rng.standard_normal(s) / np.sqrt(s[-1])) for s in shapes]
+    attributes = dict(direction=direction, hidden_size=units)
+    if rng.random() < 0.5:
+        attributes["clip"] = 16.0
+    if cell == "GRU":
+        attributes["linear_before_reset"] = int(rng.integers(2))
+    dense = half(rng.standard_normal((count * units, 2)))
     models = []
     for layout in (0, 1):
-        g = Nodes([None, None, 3])
+        g = Nodes([None, None, inputs])
         x = "x" if layout else g.transpose("x", 1, 0, 2)
-        y, h = g("GRU", x, *map(g.weight, arrays), outputs=2, layout=layout, hidden_size=4)
-        y = g.squeeze(h, layout)
+        y, h = g(cell, x, *map(g.weight, arrays), outputs=2, layout=layout, **attributes)
+        if not layout:
+            y, h = g.transpose(y, 2, 0, 1, 3), g.transpose(h, 1, 0, 2)
+        y = g("Reshape", h if last else y, g.constant([0, -1] if last else [0, 0, -1]))
         models.append(g.model(g("MatMul", y, g.weight(dense))))
-    x = sequences(rng, 4, 10, 3)
-    np.savez_compressed(out / "layout.npz", x=x, y=answer(models[0], x))
-    onnx.save(models[1], out / "layout.onnx")
+    x = sequences(rng, 3, int(rng.integers(2, 9)), inputs)
+    return models[1], x, answer(models[0], x)
+
+
+def write_lengths(out, rng):
+    """sequence_lens as an input of the model, in both directions."""
+    arrays = [half(rng.standard_normal(s)) for s in ((2, 12, 3), (2, 12, 4), (2, 24))]
+    g = Nodes(["batch", "time", 3])
+    _, h = g(
+        "GRU", g.transpose("x", 1, 0, 2), *map(g.weight, arrays), "lengths", outputs=2, hidden_size=4,
+        direction="bidirectional", linear_before_reset=1,
+    )
+    y = g("Reshape", g.transpose(h, 1, 0, 2), g.constant([0, -1]))
+    model = g.model(g("MatMul", y, g.weight(half(rng.standard_normal((8, 2))))))
+    model.graph.input.append(helper.make_tensor_value_info("lengths", TensorProto.INT32, ["batch"]))
+    x, lengths = sequences(rng, 4, 10, 3), np.array([10, 1, 7, 4], np.int32)
+    np.savez_compressed(out / "lengths.npz", x=x, lengths=lengths, y=answer(model, x, lengths))
+    onnx.save(model, out / "lengths.onnx")
 
 
 def write_norm(out, rng):
@@ -587,11 +615,12 @@ def main():
     parser.add_argument("--random", type=int, default=48, help="random networks")
     args = parser.parse_args()
     write_torch(args.out)
-    write_layout(args.out, np.random.default_rng(5))
+    write_lengths(args.out, np.random.default_rng(5))
     write_norm(args.out, np.random.default_rng(8))
     write_random(args.out / "onnx_random.zip", args.random, lambda rng: random_network(rng, variants=False))
     write_random(args.out / "onnx_variants.zip", args.random, lambda rng: random_network(rng, variants=True))
     write_random(args.out / "onnx_directed.zip", args.random, directed_network)
+    write_random(args.out / "onnx_layout.zip", args.random, layout_network)
     write_keras(args.out, args.digits, np.random.default_rng(6))
     write_loops(args.out / "onnx_loops.zip", args.out, args.random)
 

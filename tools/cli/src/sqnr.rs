@@ -1,12 +1,13 @@
 //! The integer network against the float one, signal by signal.
 
-use gatelet::Model;
+use gatelet::{Model, WeightType};
 use indicatif::ProgressBar;
 use rayon::prelude::*;
 
 use crate::data::Sequences;
 use crate::graph::Graph;
 use crate::host;
+use crate::quantize::Quantized;
 use crate::reference::{self, Step, Visitor};
 
 /// Power of a signal and of what was added to it.
@@ -140,4 +141,29 @@ impl Visitor for Recorder<'_> {
         });
         self.samples[index].1[step.layer][step.step] = step.output.to_vec();
     }
+}
+
+/// Below this many dB, a layer's output has errors of a tenth of its size.
+const POOR: f64 = 20.0;
+
+/// What to do about the first layer whose output is poor; those behind it inherit its errors. `db` has
+/// each layer's.
+pub fn advice(model: &Quantized, db: impl IntoIterator<Item = f64>) -> Option<String> {
+    let (layer, db) = model.layers.iter().zip(db).find(|(_, db)| *db < POOR)?;
+    let of = |weights: &str, wider: &str| {
+        format!(
+            "{} keeps only {db:.1} dB with {weights} weights: use --weights {wider}, or --budget, which gives \
+             wider weights to the layers that need them.",
+            layer.name
+        )
+    };
+    Some(match layer.weights {
+        WeightType::Int4 => of("int4", "int8"),
+        WeightType::Int8 => of("int8", "int16"),
+        _ => format!(
+            "{} keeps only {db:.1} dB with the widest weights there are: its sums grow beyond what calibration \
+             saw, or grow without end.",
+            layer.name
+        ),
+    })
 }

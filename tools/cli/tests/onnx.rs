@@ -38,7 +38,7 @@ fn assert_answers(model: &str, file: &str, expected: &str) {
 #[test]
 fn what_keras_exports_answers_as_keras_did() {
     for name in
-        ["lstm", "lstm_2layer", "lstm_every_step", "lstm_only", "folded", "layout", "norm_onnx"]
+        ["lstm", "lstm_2layer", "lstm_every_step", "lstm_only", "folded", "lengths", "norm_onnx"]
     {
         assert_answers(&format!("{name}.onnx"), &format!("{name}.npz"), "y");
     }
@@ -136,6 +136,11 @@ fn hard_sigmoids_and_peepholes_answer_as_in_onnxruntime() {
 #[test]
 fn random_networks_of_all_directions_answer_as_in_onnxruntime() {
     random_networks("onnx_directed.zip");
+}
+
+#[test]
+fn networks_with_batches_first_answer_as_in_onnxruntime() {
+    random_networks("onnx_layout.zip");
 }
 
 fn random_networks(archive: &str) {

@@ -88,6 +88,27 @@ fn the_page_stands_alone_and_the_numbers_agree() {
 }
 
 #[test]
+fn weights_that_are_too_narrow_are_said_to_be() {
+    let folder = TempDir::new().unwrap();
+    let to = folder.path().join("report");
+    let narrow = succeed(&quantize(
+        &folder,
+        "rnn",
+        &["--weights", "int4", "--report", to.to_str().unwrap()],
+    ));
+    let (page, numbers) = report(&to);
+    let sentence = "rnn keeps only 16.0 dB with int4 weights: use --weights int8, or --budget";
+    assert!(narrow.contains(&format!("advice: {sentence}")), "{narrow}");
+    assert!(page.contains(sentence));
+    let advice = numbers["advice"].as_array().unwrap();
+    assert!(advice.iter().any(|advice| advice.as_str().unwrap().starts_with(sentence)));
+    for (cell, weights) in [("rnn", "int8"), ("gru", "int4")] {
+        let output = succeed(&quantize(&folder, cell, &["--weights", weights]));
+        assert!(!output.contains("advice"), "{cell}: {output}");
+    }
+}
+
+#[test]
 fn without_answers_the_float_model_is_the_yardstick() {
     let folder = TempDir::new().unwrap();
     let x = Npz::open(Path::new(&vowels("test.npz"))).unwrap().array("x").unwrap().unwrap();

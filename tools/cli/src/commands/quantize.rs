@@ -18,7 +18,7 @@ use gatelet_cli::provenance::provenance;
 use gatelet_cli::quantize::quantize;
 use gatelet_cli::report::{Report, Source};
 use gatelet_cli::scaler::import_scaled;
-use gatelet_cli::sqnr::Recording;
+use gatelet_cli::sqnr::{self, Noise, Recording};
 use gatelet_cli::target::{TARGETS, packing};
 use gatelet_cli::vocabulary::Vocabulary;
 use gatelet_cli::{atomic, self_test, terminal};
@@ -217,13 +217,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         );
     }
     println!("{:24} {:>12} {:>10}", "layer", "shape", "SQNR");
-    for (layer, sqnr) in graph.layers.iter().zip(sqnr) {
+    for (layer, sqnr) in graph.layers.iter().zip(&sqnr) {
         let shape = format!("{} -> {}", layer.inputs(), layer.units());
         println!(
             "{:24} {shape:>12} {:7.1} dB",
             format!("{} ({})", layer.name, layer.op.kind()),
             sqnr.db()
         );
+    }
+    if found.is_none()
+        && let Some(advice) = sqnr::advice(&quantized, sqnr.iter().map(Noise::db))
+    {
+        println!("advice: {advice}");
     }
     println!(
         "{}: {} parameters in {} bytes, {} bytes of RAM",

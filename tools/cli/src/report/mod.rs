@@ -21,7 +21,7 @@ use crate::inspect::{Summary, inspect};
 use crate::pack::{Notes, pack};
 use crate::quantize::{Layer, Quantized, Quantizer};
 use crate::reference;
-use crate::sqnr::{Noise, Recording};
+use crate::sqnr::{self, Noise, Recording};
 use crate::terminal::thousands;
 pub use signals::{Histogram, LayerSignals, Saturation, Signals};
 
@@ -218,6 +218,7 @@ impl Report {
                 sensitivity.all
             ),
         });
+        advice.extend(sqnr::advice(quantized, self.layers.iter().map(|layer| layer.sqnr_db)));
         if self.inputs.percent() > 0.1 {
             advice.push(format!(
                 "{:.2} % of the inputs lie beyond what calibration saw: calibrate on more of the field's data.",

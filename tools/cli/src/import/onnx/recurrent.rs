@@ -20,11 +20,7 @@ impl Importer {
         let directions = directions(node, inputs.signal(0)?.turned)?;
         let count = directions.len();
         let functions = Functions::of(node, count)?;
-        ensure!(
-            node.float("clip", 0.0) == 0.0,
-            "it clips its sums at {}; gatelet takes it without clip",
-            node.float("clip", 0.0)
-        );
+        functions.expect_no_clip(node)?;
         ensure!(
             node.int("input_forget", 0) == 0,
             "it couples its input and forget gates (input_forget=1); gatelet takes it with separate ones"
@@ -188,9 +184,14 @@ impl Importer {
                 );
                 Ok(())
             }
-            Some(_) => bail!(
-                "its sequence_lens is an input of the model; export the model without lengths and give samples their `lengths` instead"
-            ),
+            Some(Value::Array(_)) => {
+                self.builder.note(format!(
+                    "sequence_lens of node `{}` is an input of the model: samples have `lengths` instead",
+                    node.label()
+                ));
+                Ok(())
+            }
+            Some(other) => other.refuse().context("its sequence_lens"),
         }
     }
 
@@ -207,7 +208,8 @@ impl Importer {
                 self.budget.take(node.label(), &[array.stored()])?;
                 ensure!(
                     array.only() == Some(0.0),
-                    "its {name} is not zero; gatelet takes it absent or zero"
+                    "its {name} is not zero, and every state of a blob starts at zero; make it zero and \
+                     set the state with Stream::set_state"
                 );
                 if array.origin() == Origin::State {
                     self.builder.note(format!(
@@ -297,6 +299,26 @@ impl Functions {
         );
         let hard_sigmoid = Some((first("activation_alpha", 0.2), first("activation_beta", 0.5)));
         Ok(Self { hard_sigmoid, ..usually })
+    }
+}
+
+impl Functions {
+    /// Refuses a clip of the sums that would show in the results.
+    fn expect_no_clip(&self, node: Node<'_>) -> Result<()> {
+        /// Where sigmoid and tanh are 0 or 1 to 2^-23.
+        const SATURATED: f64 = 16.0;
+        let clip = node.float("clip", 0.0);
+        let is_saturated = self.rnn == RnnActivation::Tanh
+            && clip >= SATURATED
+            && self.hard_sigmoid.is_none_or(|(slope, offset)| {
+                slope * clip + offset >= 1.0 && offset - slope * clip <= 0.0
+            });
+        ensure!(
+            clip == 0.0 || is_saturated,
+            "it clips its sums at {clip}, where its functions still rise; gatelet takes it without clip, or \
+             with one of {SATURATED} or more, which cannot be told from none"
+        );
+        Ok(())
     }
 }
 
