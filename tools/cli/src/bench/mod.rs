@@ -14,7 +14,8 @@ use crate::calibrate::calibrate;
 use crate::data::Sequences;
 use crate::device::{self, BOARDS, Board};
 use crate::graph::{
-    Gates, Graph, GraphBuilder, Gru, Lstm, Matrix, Op, Output, Reset, Rnn, RnnActivation,
+    Fast, Gates, Graph, GraphBuilder, Gru, Lstm, Matrix, Op, Output, Reset, Rnn, RnnActivation,
+    Update,
 };
 use crate::host::Blob;
 use crate::pack::{Notes, pack};
@@ -23,8 +24,9 @@ use crate::target::packing;
 
 pub use plot::plot;
 
-/// The cells that are measured. A GRU is the reset-after form, a simple RNN uses tanh.
-pub const CELLS: [&str; 3] = ["rnn", "lstm", "gru"];
+/// The cells that are measured. A GRU is the reset-after form, a simple RNN uses tanh, a FastGRNN has
+/// full rank.
+pub const CELLS: [&str; 4] = ["rnn", "lstm", "gru", "fastgrnn"];
 /// Inputs and hidden units.
 pub const SHAPES: [(usize, usize); 3] = [(16, 32), (40, 64), (40, 128)];
 /// Number formats of the weights.
@@ -35,7 +37,7 @@ pub const WEIGHTS: [WeightType; 3] = [WeightType::Int8, WeightType::Int16, Weigh
 pub struct Measurement {
     /// Name of the board.
     pub board: &'static str,
-    /// `rnn`, `lstm` or `gru`.
+    /// One of [`CELLS`].
     pub cell: &'static str,
     /// Features a step.
     pub input: usize,
@@ -196,6 +198,10 @@ fn network(cell: &str, input: usize, hidden: usize) -> Result<Graph> {
         "gru" => {
             let reset = Reset::After { recurrent_bias: vec![0.0; hidden] };
             Op::Gru(Gru { input: w, recurrent: u, bias, gates: Gates::Sigmoid, reset })
+        }
+        "fastgrnn" => {
+            let update = Update::Gated { candidate_bias: vec![0.5; hidden], zeta: 0.9, nu: 0.1 };
+            Op::Fast(Fast { input: w, recurrent: u, factor: None, bias, update })
         }
         _ => Op::Rnn(Rnn { input: w, recurrent: u, bias, activation: RnnActivation::Tanh }),
     };
