@@ -1,6 +1,6 @@
 //! The self-test section: a known input, and the output that the model must give for it.
 
-use super::{Blob, format::extra, format::header, format::layer};
+use super::{Blob, format::extra};
 use crate::error::Error;
 
 /// Numbers `i16`, little-endian.
@@ -13,10 +13,9 @@ impl<'a> Blob<'a> {
         let Some(section) = self.extra(extra::SELF_TEST) else { return None };
         let (numbers, _) = section.as_chunks();
         let Some((steps, numbers)) = numbers.split_first() else { return None };
-        let inputs = self.u16(header::BYTES + layer::INPUTS) as usize;
-        let Some(length) = (u16::from_le_bytes(*steps) as usize).checked_mul(inputs) else {
-            return None;
-        };
+        let Some(first) = self.layer(0) else { return None };
+        let steps = u16::from_le_bytes(*steps) as usize;
+        let Some(length) = steps.checked_mul(first.width()) else { return None };
         numbers.split_at_checked(length)
     }
 

@@ -103,6 +103,31 @@ fn from_weights_to_answers() {
     }
 }
 
+/// Every kind of layer that the vowels networks do not have.
+#[test]
+fn other_layers_go_the_same_way() {
+    let folder = Folder::new();
+    for name in ["tokens", "hard_sigmoid", "norm", "both_stacked"] {
+        let file = |end: &str| {
+            repository("import").join(format!("{name}{end}")).to_str().unwrap().to_owned()
+        };
+        let (model, data, blob) = (file(".keras"), file(".npz"), folder.path("out.gate"));
+        let output = gatelet(&["quantize", &model, "--calib", &data, "-o", &blob]);
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        let answers = folder.path("y.npz");
+        assert!(gatelet(&["run", &blob, "--input", &data, "-o", &answers]).status.success());
+        let y = |file: &str| {
+            let mut file = npz::Npz::open(Path::new(file)).unwrap();
+            file.array("y").unwrap().unwrap().into_f32()
+        };
+        let (found, expected) = (y(&answers), y(&data));
+        assert_eq!(found.len(), expected.len(), "{name}");
+        let errors = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+        let worst = errors.fold(0.0, f32::max);
+        assert!(worst < 0.02, "{name}: {worst}");
+    }
+}
+
 #[test]
 fn the_same_input_gives_the_same_bytes() {
     let folder = Folder::new();
