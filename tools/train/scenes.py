@@ -2,8 +2,9 @@
 
 A scene has one speaker, heard as somebody else: faster and higher or slower and lower, in another
 room, through another microphone, over noise. Between the digits there is silence, and speech that is
-no digit: prompts in French, Italian and Russian (Debian's asterisk-core-sounds-{fr,it,ru}-wav), digits
-played backwards, and digits broken off.
+no digit: English by synthetic voices (voices.py), prompts in French, Italian and Russian (Debian's
+asterisk-core-sounds-{fr,it,ru}-wav), digits played backwards, and digits broken off. In some scenes
+there is hardly anything else.
 """
 
 import wave
@@ -14,7 +15,7 @@ from scipy.signal import fftconvolve, lfilter
 
 RATE = 8000
 SOUNDS = Path("/usr/share/asterisk/sounds")
-LENGTH = int(2.4 * RATE)
+LENGTH = int(4.8 * RATE)  # the running mean of the front-end goes over 2.6 s
 NONE = 10  # the class of everything that is no digit
 
 
@@ -82,24 +83,32 @@ def level(x):
     return np.sqrt(energy.mean() + 1e-12)
 
 
+def somebody(speech, rng):
+    """A recording of one of the collections."""
+    collection = speech[rng.integers(len(speech))]
+    return collection[rng.integers(len(collection))]
+
+
 def scene(recordings, labels, chosen, speech, mild, rng):
-    """PCM int16 [LENGTH] and its digits: (class, first sample, end) of each. A mild scene is in a quiet
-    room, by the speaker as he is."""
+    """PCM int16 [LENGTH] and its digits: (class, first sample, end) of each. `chosen` are the digits of
+    one speaker; `speech` holds collections of speech without digits. A mild scene is in a quiet room, by
+    the speaker as he is."""
     x = np.zeros(LENGTH)
     far = 0.1 if mild else rng.choice([0.2, 1.0])  # how far from the real speaker
     voice, tempo = np.exp(far * rng.uniform(-0.22, 0.3)), np.exp(far * rng.uniform(-0.2, 0.2))
+    said, longest, pause = (0.2, 3.0, 0.5) if rng.random() < 0.3 else (0.72, 1.2, 0.9)  # of much speech, or of little
     at, words = int(rng.uniform(0.02, 0.5) * RATE), []
     while True:
         kind = rng.random()
-        if kind < 0.72:
+        if kind < said:
             k = rng.choice(chosen)
             part, word = recordings[k], int(labels[k])
-        elif kind < 0.88:
-            source = speech[rng.integers(len(speech))]
-            length = int(rng.uniform(0.25, 1.2) * RATE)
+        elif kind < 0.9:
+            source = somebody(speech, rng)
+            length = int(rng.uniform(0.25, longest) * RATE)
             start = rng.integers(max(1, len(source) - length))
             part, word = source[start : start + length], NONE
-        elif kind < 0.94:
+        elif kind < 0.95:
             part, word = recordings[rng.choice(chosen)][::-1], NONE
         else:
             part = recordings[rng.choice(chosen)]
@@ -111,7 +120,7 @@ def scene(recordings, labels, chosen, speech, mild, rng):
         x[at : at + len(part)] += part
         if word != NONE:
             words.append((word, at, at + len(part)))
-        at += len(part) + int(rng.uniform(0.12, 0.9) * RATE)
+        at += len(part) + int(rng.uniform(0.12, pause) * RATE)
     if not mild and rng.random() < 0.3:  # a room
         n = int(rng.uniform(0.05, 0.25) * RATE)
         echo = rng.standard_normal(n) * np.exp(-6.0 * np.arange(n) / n) * rng.uniform(0.05, 0.3)
@@ -124,7 +133,7 @@ def scene(recordings, labels, chosen, speech, mild, rng):
     if rng.random() < (0.4 if mild else 0.85):
         x += noise(LENGTH, rng) * loudness * 10 ** (-rng.uniform(30 if mild else 5, 45) / 20)
     if not mild and rng.random() < 0.1:
-        source = speech[rng.integers(len(speech))]
+        source = somebody(speech, rng)
         x += np.resize(source, LENGTH) / level(source) * loudness * 10 ** (-rng.uniform(15, 30) / 20)
     x += rng.uniform(-0.01, 0.01) if rng.random() < 0.2 else 0.0  # an offset
     return np.clip(np.round(x * 32768), -32768, 32767).astype(np.int16), words
