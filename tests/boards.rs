@@ -8,9 +8,11 @@ use std::path::Path;
 
 use common::{Random, USUAL, cells, classifier, data, layer_norm};
 use gatelet::{Packing, WeightType};
-use gatelet_cli::data::Dataset;
+use gatelet_cli::data::{Dataset, Sequences};
 use gatelet_cli::device::{Board, random, run};
-use gatelet_cli::graph::{Activation, Dense, Direction, Graph, GraphBuilder, Op, Output};
+use gatelet_cli::graph::{
+    Activation, Dense, Direction, Embedding, Graph, GraphBuilder, Matrix, Op, Output,
+};
 use gatelet_cli::host::{self, Blob};
 use gatelet_cli::import::import;
 
@@ -100,30 +102,75 @@ fn board(name: &str, utterances: usize) {
     }
 }
 
-/// The less usual cells, in plain Rust around each kernel's products.
-fn variants(name: &str) {
-    let x = Random(4).sequences(4, 20, 5);
+/// Tokens that the tower of the less usual cells knows.
+const TOKENS: usize = 40;
+
+/// The less usual cells, in plain Rust around each kernel's products, over an embedding whose rows go
+/// from one end of their range to the other.
+fn variants(name: &str, kinds: &[(WeightType, Packing)]) {
     let count = cells(1, 1, &mut Random(1)).len();
-    for (weights, packing) in [(WeightType::Int8, Packing::Dsp), (WeightType::Int4, Packing::Plain)]
-    {
-        let blob = common::blob(&tower(USUAL..count), &x, weights, packing);
-        check(name, &format!("variants-{weights:?}"), &blob, &extremes(5));
+    let mut graph = tower(USUAL..count);
+    let width = graph.inputs();
+    let mut rows = Random(9).matrix(TOKENS, width).values().to_vec();
+    rows[..width].fill(2.0);
+    rows[width..2 * width].fill(-2.0);
+    let table = Matrix::new(TOKENS, width, rows);
+    let mut builder = GraphBuilder::new(1);
+    builder.layer("embedding", Op::Embedding(Embedding { table })).unwrap();
+    for layer in std::mem::take(&mut graph.layers) {
+        builder.layer(layer.name, layer.op).unwrap();
+    }
+    let graph = builder.finish(Output::EveryStep).unwrap();
+
+    // Some tokens that there are, in no order, and all that there cannot be.
+    let tokens = |seed: usize| (0..20).map(move |k| (seed + 7 * k * k) % TOKENS);
+    let x = (0..4).flat_map(tokens).map(|token| token as f32).collect();
+    let x = Sequences::new(x, 20, 1, vec![20; 4]).unwrap();
+    let mut samples: Vec<Vec<i16>> =
+        (0..8).map(|seed| tokens(seed).map(|token| token as i16).collect()).collect();
+    samples.extend([0, 1, -1, i16::MIN, i16::MAX, TOKENS as i16].map(|token| vec![token; 6]));
+    for &(weights, packing) in kinds {
+        let blob = common::blob(&graph, &x, weights, packing);
+        check(name, &format!("variants-{weights:?}"), &blob, &samples);
     }
 }
 
+const TWO_KINDS: [(WeightType, Packing); 2] =
+    [(WeightType::Int8, Packing::Dsp), (WeightType::Int4, Packing::Plain)];
+
 #[test]
 fn variants_on_cortex_m0() {
-    variants("cortex-m0");
+    variants("cortex-m0", &TWO_KINDS);
 }
 
 #[test]
 fn variants_on_cortex_m4() {
-    variants("cortex-m4");
+    variants("cortex-m4", &TWO_KINDS);
 }
 
 #[test]
 fn variants_on_riscv32() {
-    variants("riscv32");
+    variants("riscv32", &TWO_KINDS);
+}
+
+#[test]
+fn variants_on_cortex_m3() {
+    variants("cortex-m3", &[(WeightType::Int8, Packing::Columns)]);
+}
+
+#[test]
+fn variants_on_cortex_m7() {
+    variants("cortex-m7", &[(WeightType::Int16, Packing::Dsp)]);
+}
+
+#[test]
+fn variants_on_cortex_m33() {
+    variants("cortex-m33", &[(WeightType::Int8, Packing::Dsp)]);
+}
+
+#[test]
+fn variants_on_cortex_m55() {
+    variants("cortex-m55", &[(WeightType::Int8, Packing::Helium)]);
 }
 
 #[test]

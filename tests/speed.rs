@@ -3,12 +3,15 @@
 
 mod common;
 
+use common::{Random, cells, classifier};
 use gatelet::Packing;
 use gatelet::WeightType::{self, Int4, Int8, Int16};
 use gatelet_cli::bench::{Measurement, measure};
-use gatelet_cli::device::{Board, random, run};
+use gatelet_cli::device::{BOARDS, Board, random, run};
 use gatelet_cli::estimate::estimate;
+use gatelet_cli::graph::Output;
 use gatelet_cli::host::Blob;
+use gatelet_cli::target::packing;
 
 /// The most instructions of a step of 40 inputs and 64 units: RNN, LSTM, GRU.
 const MOST: [(&str, WeightType, [u32; 3]); 15] = [
@@ -80,6 +83,31 @@ fn no_step_takes_more_than_promised() {
     }
     for (board, shape, most) in MOST_OF_LSTM {
         check(&measured(board, "lstm", shape, Int8), most);
+    }
+}
+
+/// A GRU that resets before the product, which goes through its blocks twice.
+#[test]
+fn a_gru_that_resets_first_takes_no_more_stack() {
+    for name in BOARDS {
+        let mut weights = Random(12);
+        let gru = cells(40, 64, &mut weights).swap_remove(1);
+        let graph = classifier(vec![gru], 2, Output::EveryStep, &mut weights);
+        let x = weights.sequences(2, 6, 40);
+        let blob = common::blob(&graph, &x, Int8, packing(name));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gru.gate");
+        std::fs::write(&path, blob.bytes()).unwrap();
+        let board = Board::named(name).unwrap();
+        let report = run(&board, &path, blob.model().unwrap(), &random(2, 6 * 40)).unwrap();
+        println!(
+            "{name}: {} instructions, {} bytes",
+            report.instructions_per_step, report.stack_bytes
+        );
+        // Helium's registers are wide: 32 bytes more.
+        let most = if name == "cortex-m55" { MOST_STACK + 32 } else { MOST_STACK };
+        assert!(report.stack_bytes <= most, "{name}: {report:?}");
+        assert_eq!(report.least_instructions, report.instructions_per_step, "{name}");
     }
 }
 

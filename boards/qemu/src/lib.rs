@@ -136,6 +136,33 @@ pub fn hear<const OUTPUTS: usize, const WINDOW: usize>(
     process::exit(0)
 }
 
+/// Loads `blob`, starts a stream in `memory`, and takes a step; writes how many bytes of stack each
+/// of the three used, `u32`, to standard output, and ends QEMU.
+///
+/// # Panics
+/// If the engine refuses the blob, the memory or the input.
+pub fn load(blob: &[u8], memory: &mut [u32], x: &[i16]) -> ! {
+    use embedded_io::Write;
+
+    let meter = measure::Meter::new();
+    let mut model = None;
+    let of_load = meter.stack(&mut || model = gatelet::Model::from_bytes(blob).ok());
+    let (model, mut stream) = (model.expect("a blob that the engine takes"), None);
+    let mut memory = Some(memory);
+    let of_start = meter.stack(&mut || {
+        stream = memory.take().and_then(|memory| gatelet::Stream::new(model, memory).ok());
+    });
+    let mut stream = stream.expect("the words it asked for");
+    let mut answered = false;
+    let of_step = meter.stack(&mut || answered = stream.step(x).is_ok());
+    assert!(answered, "a step was refused");
+    let mut output = console::Console(io::stdout().expect("semihosting"));
+    for bytes in [of_load, of_start, of_step] {
+        output.write_all(&bytes.to_le_bytes()).expect("standard output");
+    }
+    process::exit(0)
+}
+
 /// Compares the core's kernels with the portable ones and ends QEMU; a difference is a panic.
 pub fn compare_kernels() -> ! {
     gatelet_app::compare_kernels();

@@ -43,6 +43,14 @@ impl Meter {
         let instructions = self.scale.instructions(ticks) - self.around.instructions;
         (result, Cost { instructions, stack: (stack.end - stack.start) as u32 - self.around.stack })
     }
+
+    /// Runs anything and says how many bytes of stack it used.
+    ///
+    /// # Panics
+    /// As [`step`](gatelet_app::Meter::step).
+    pub(crate) fn stack(&self, run: &mut impl FnMut()) -> u32 {
+        self.call(measured(run), (&raw mut *run).expose_provenance(), 0).1.stack
+    }
 }
 
 impl gatelet_app::Meter for Meter {
@@ -73,21 +81,11 @@ impl gatelet_app::Meter for Meter {
     /// # Panics
     /// As [`step`](Self::step).
     fn measure(&self, run: &mut impl FnMut()) -> Cost {
-        extern "C" fn measured<F: FnMut()>(run: usize, _: usize) -> usize {
-            // SAFETY: made from an exclusive reference that lives on.
-            let run: &mut F = unsafe { &mut *with_exposed_provenance_mut(run) };
-            run();
-            0
-        }
-        fn function<F: FnMut()>(_: &F) -> Function {
-            measured::<F>
-        }
         unsafe extern "C" {
             /// Where the stack begins, at the end of RAM.
             static _stack_start: u32;
         }
-        let f = function(run);
-        let (_, ticks, stack) = call(f, (&raw mut *run).expose_provenance(), 0);
+        let (_, ticks, stack) = call(measured(run), (&raw mut *run).expose_provenance(), 0);
         let instructions = self.scale.instructions(ticks) - self.around.instructions;
         Cost { instructions, stack: (&raw const _stack_start as usize - stack.start) as u32 }
     }
@@ -95,6 +93,17 @@ impl gatelet_app::Meter for Meter {
 
 /// What can be measured: two machine words in, one out.
 type Function = extern "C" fn(usize, usize) -> usize;
+
+/// What runs an `F`, whose address is the first of its arguments.
+fn measured<F: FnMut()>(_: &F) -> Function {
+    extern "C" fn run<F: FnMut()>(f: usize, _: usize) -> usize {
+        // SAFETY: made from an exclusive reference that lives on.
+        let f: &mut F = unsafe { &mut *with_exposed_provenance_mut(f) };
+        f();
+        0
+    }
+    run::<F>
+}
 
 /// Virtual time of an instruction in ns.
 const INSTRUCTION: u32 = 1 << 7;

@@ -4,29 +4,29 @@ use std::collections::{HashMap, VecDeque};
 
 use anyhow::{Context, Result, ensure};
 use object::{
-    Object, ObjectSection, ObjectSymbol, RelocationTarget, SectionFlags, SectionKind, SymbolKind,
-    elf,
+    Object, ObjectSection, ObjectSymbol, RelocationKind, RelocationTarget, SectionFlags,
+    SectionKind, SymbolKind, elf,
 };
 
 /// A firmware's symbols and which of them refer to which.
 pub(super) struct Elf {
     /// By section and address.
-    symbols: Vec<Symbol>,
+    pub(super) symbols: Vec<Symbol>,
     /// Code by index in `symbols`: what it calls, jumps to or takes the address of.
-    references: HashMap<usize, Vec<usize>>,
+    pub(super) references: HashMap<usize, Vec<usize>>,
     /// Bytes of all that is in flash, the blob included.
     pub(super) flash: u64,
     /// Bytes of all static variables.
     pub(super) statics: u64,
 }
 
-struct Symbol {
-    section: usize,
-    start: u64,
-    size: u64,
-    kind: SymbolKind,
+pub(super) struct Symbol {
+    pub(super) section: usize,
+    pub(super) start: u64,
+    pub(super) size: u64,
+    pub(super) kind: SymbolKind,
     /// Demangled, without the hash.
-    name: String,
+    pub(super) name: String,
 }
 
 impl Elf {
@@ -45,8 +45,15 @@ impl Elf {
                 let RelocationTarget::Symbol(target) = relocation.target() else { continue };
                 let Ok(target) = file.symbol_by_index(target) else { continue };
                 let Some(target_section) = target.section_index() else { continue };
-                // An addend that is not in the record is in the code, and 0 in calls.
-                let target = target.address().wrapping_add_signed(relocation.addend());
+                // An addend that is not in the record is in the code: 0 in calls, and in an address
+                // that the code holds it is there already, the linker having added it up.
+                let held = || section.data_range(address, 4).ok()??.first_chunk::<4>().copied();
+                let target = match (relocation.kind(), held()) {
+                    (RelocationKind::Absolute, Some(held)) if relocation.has_implicit_addend() => {
+                        u32::from_le_bytes(held).into()
+                    }
+                    _ => target.address().wrapping_add_signed(relocation.addend()),
+                };
                 let from = at(section.index().0, address);
                 if let (Some(from), Some(to)) = (from, at(target_section.0, even(target))) {
                     references.entry(from).or_default().push(to);
@@ -115,7 +122,7 @@ impl Elf {
 }
 
 /// Named functions and objects, by section and address.
-fn symbols(file: &object::File<'_>) -> Vec<Symbol> {
+pub(super) fn symbols(file: &object::File<'_>) -> Vec<Symbol> {
     let symbol = |symbol: object::Symbol<'_, '_>| {
         let name = symbol.name().ok()?;
         // The compiler's jump tables are named after their function.
@@ -150,7 +157,7 @@ fn symbols(file: &object::File<'_>) -> Vec<Symbol> {
 }
 
 /// The address without bit 0, which says of a function that it is Thumb code.
-fn even(address: u64) -> u64 {
+pub(super) fn even(address: u64) -> u64 {
     address & !1
 }
 

@@ -4,6 +4,7 @@
 mod board;
 mod elf;
 mod listen;
+mod stack;
 
 use std::path::Path;
 
@@ -13,6 +14,7 @@ use serde::Serialize;
 
 pub use board::{BOARDS, Board, REAL_BOARDS, repository};
 pub use listen::{Heard, listen};
+pub use stack::{Depth, stack_of};
 
 /// What a run on a board showed.
 #[derive(Clone, Debug, Serialize)]
