@@ -162,8 +162,15 @@ fn header_fields_are_refused_by_name() {
     assert!(matches!(refused(header::LENGTH, &[255; 4]), Some(Error::Length { .. })));
     assert_eq!(refused(header::LAYERS, &[0, 0]), field("layers"));
     assert!(refused(header::LAYERS, &[255, 255]).is_some());
-    assert_eq!(refused(header::PACKING, &[77]), field("packing"));
-    assert_eq!(refused(header::FLAGS, &[128]), field("flags"));
+    for packing in 0..=255 {
+        let expected = if packing < 4 { None } else { field("packing") };
+        assert_eq!(refused(header::PACKING, &[packing]), expected, "packing {packing}");
+    }
+    for flags in 0..=255 {
+        // Bit 1 says something only of an answer that bit 0 promises.
+        let expected = if matches!(flags, 0 | 1 | 3) { None } else { field("flags") };
+        assert_eq!(refused(header::FLAGS, &[flags]), expected, "flags {flags}");
+    }
     assert_eq!(refused(header::STEPS, &[1]), field("steps"));
     assert_eq!(refused(header::ENCODER, &[1]), field("encoder"));
     assert_eq!(refused(header::RESERVED, &[1]), field("reserved"));
@@ -284,7 +291,9 @@ fn anomaly_settings_out_of_range_are_refused() {
     let invalid = Some(Error::Header { field: "anomaly" });
     let refused = |offset: usize, bytes: &[u8]| refusal(&forged(&blob, at + 4 + offset, bytes));
     assert_eq!(refused(anomaly::THRESHOLD, &[0, 0]), invalid);
-    assert_eq!(refused(anomaly::THRESHOLD, &[0, 1]), None);
+    for threshold in [[0, 1], [1, 0], [1, 1]] {
+        assert_eq!(refused(anomaly::THRESHOLD, &threshold), None, "threshold {threshold:?}");
+    }
     assert_eq!(refused(anomaly::WARMUP, &[255, 255]), None, "any warm-up will do");
     for rate in [0, 13, 255] {
         assert_eq!(refused(anomaly::RATE, &[rate]), invalid, "rate {rate}");
@@ -292,12 +301,45 @@ fn anomaly_settings_out_of_range_are_refused() {
     assert_eq!(refused(anomaly::RAISE, &[0]), invalid);
     assert_eq!(refused(anomaly::CLEAR, &[0]), invalid);
     assert_eq!(refused(anomaly::RESERVED, &[1]), invalid);
+    for rate in [1, 12] {
+        assert_eq!(refused(anomaly::RATE, &[rate]), None, "rate {rate}");
+    }
+    for scale in [1u32 << 15, (1 << 31) - 1] {
+        assert_eq!(refused(anomaly::SCALES + 4, &scale.to_le_bytes()), None, "scale {scale}");
+    }
     for scale in [0, (1 << 15) - 1, 1 << 31, u32::MAX] {
         assert_eq!(refused(anomaly::SCALES + 4, &scale.to_le_bytes()), invalid, "scale {scale}");
     }
     for length in [0u32, 7, 8, 12, 15] {
         assert_eq!(refusal(&forged(&blob, at, &length.to_le_bytes())), invalid, "{length} bytes");
     }
+}
+
+/// A front-end whose features are not the model's inputs, a trigger of other outputs.
+#[test]
+fn settings_of_another_model_are_refused() {
+    for name in ["spotter-bands", "spotter-mfcc"] {
+        let blob = seed(name);
+        assert_eq!(refusal(&blob), None, "{name}");
+        // As many rows and weights, padded.
+        let inputs = blob[header::BYTES + layer::INPUTS] - 1;
+        let forged = self::forged(&blob, header::BYTES + layer::INPUTS, &[inputs]);
+        assert_eq!(refusal(&forged), Some(Error::Header { field: "audio" }), "{name}");
+        let head = header::BYTES + layer::BYTES;
+        let forged = self::forged(&blob, head + layer::UNITS, &[3]);
+        assert_eq!(refusal(&forged), Some(Error::Header { field: "trigger" }), "{name}");
+    }
+}
+
+/// A vocabulary is for a model that takes tokens.
+#[test]
+fn a_vocabulary_of_no_tokens_is_refused() {
+    let blob = seed("forecaster");
+    let (entry, at) = section(&blob, extra::OUTPUTS);
+    let vocabulary = [&[0, 0][..], &[0xff; 8], &[0, 0]].concat();
+    let forged = forged(&blob, at, &[&12u32.to_le_bytes()[..], &vocabulary].concat());
+    let forged = self::forged(&forged, entry, &extra::VOCABULARY.to_le_bytes());
+    assert_eq!(refusal(&forged), Some(Error::Header { field: "vocabulary" }));
 }
 
 /// Kernels multiply by them as if they were not negative.
@@ -308,6 +350,8 @@ fn negative_multipliers_are_refused() {
     for byte in [5, 7] {
         let forged = forged(&blob, rows + 8 * 100 + byte, &[0x80]);
         assert_eq!(refusal(&forged), Some(Error::Layer { layer: 0, field: "rows" }));
+        let largest = self::forged(&blob, rows + 8 * 100 + byte - 1, &i16::MAX.to_le_bytes());
+        assert_eq!(refusal(&largest), None);
     }
 }
 
@@ -327,13 +371,25 @@ fn layers_that_do_not_fit_each_other_are_refused() {
 fn scraps_are_refused() {
     assert!(refusal(&[]).is_some());
     assert_eq!(refusal(b"TFL3\x1c\0\0\0"), Some(Error::Magic));
-    assert!(matches!(refusal(b"GATE\x01\0\0\0"), Some(Error::Length { .. })));
-    assert!(matches!(refusal(&sealed(b"GATE\x01\0\0\0____".to_vec())), Some(Error::Length { .. })));
-    let mut header_only = vec![0; header::BYTES + format::CRC_BYTES];
+    // Nothing shorter than a header and a CRC is looked into, whatever length it claims.
+    let least = header::BYTES + format::CRC_BYTES;
+    let too_short = |found| Some(Error::Length { expected: least as u32, found });
+    assert_eq!(refusal(b"GATE\x01\0\0\0"), too_short(8));
+    assert_eq!(refusal(&sealed(b"GATE\x01\0\0\0____".to_vec())), too_short(12));
+    let mut almost = vec![0; least - 1];
+    almost[..8].copy_from_slice(b"GATE\x01\0\0\0");
+    almost[header::LENGTH] = least as u8 - 1;
+    assert_eq!(refusal(&almost), too_short(least as u32 - 1));
+    let mut header_only = vec![0; least];
     header_only[..8].copy_from_slice(b"GATE\x01\0\0\0");
     let length = header_only.len() as u32;
     header_only[header::LENGTH..][..4].copy_from_slice(&length.to_le_bytes());
-    assert!(refusal(&sealed(header_only)).is_some());
+    // With no layers, and with one that is not there.
+    let layers = Some(Error::Header { field: "layers" });
+    header_only[header::OUTPUT_SCALE..][..4].copy_from_slice(&1f32.to_le_bytes());
+    assert_eq!(refusal(&sealed(header_only.clone())), layers);
+    header_only[header::LAYERS] = 1;
+    assert_eq!(refusal(&sealed(header_only)), layers);
 }
 
 /// Every field of every record, set to every value of one byte: refused or usable, never a panic.

@@ -17,7 +17,14 @@ use crate::shell::{command, exists};
 const FOLDER: &str = "target/mutants";
 
 /// Tests that need nothing but the engine.
-const TESTS: [&str; 3] = ["tests/malformed.rs", "tests/portable.rs", "tests/miri/tests/engine.rs"];
+const TESTS: [&str; 6] = [
+    "tests/accessors.rs",
+    "tests/known_attacks.rs",
+    "tests/malformed.rs",
+    "tests/miri/tests/engine.rs",
+    "tests/portable.rs",
+    "tests/shapes.rs",
+];
 
 /// What takes long, and tests the CRC or other modules rather than what is mutated.
 const SKIPPED: [&str; 6] = [
