@@ -38,6 +38,7 @@ DIRECTED = "both_only", "both_summed", "both_stacked"
 LOOPS = (
     "rnn_tanh", "rnn_relu", "gru_reset_after", "gru_reset_before", "hard_sigmoid", "mixed_3layer",
     "both_only", "both_summed", "both_stacked", "backwards", "cells",
+    "functional", "both_functional",
 )
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 # Gates of ONNX among PyTorch's: i o f c of i f g o, z r h of r z n.

@@ -26,8 +26,7 @@
 //! be in a file beside the model, where PyTorch puts them.
 //!
 //! Keras 3 writes its GRU, its SimpleRNN and cells in `RNN` as Loop nodes: such a loop is recognised by
-//! what its body computes, and becomes the layer it was. A mask cannot be imported that way: leave the
-//! Masking layer out, or give gatelet the `.keras` file.
+//! what its body computes, and becomes the layer it was. Masks of the input are dropped, with a note.
 //!
 //! # PyTorch: state dicts in `.safetensors`
 //!

@@ -148,6 +148,11 @@ impl Array {
         }
     }
 
+    /// The number that is everywhere in it, if that is known without looking at many.
+    pub(super) fn uniform(&self) -> Option<f64> {
+        if self.stored() == 1 { self.only() } else { None }
+    }
+
     /// This array as one that fills any size, if it is of one number.
     pub(super) fn single(&self) -> Option<Self> {
         match &self.numbers {
@@ -291,8 +296,8 @@ impl Array {
         let shape = broadcast_shape(&self.shape, &other.shape)?;
         let integer = self.integer && other.integer;
         let of = |a, b| if integer { f(a, b).trunc() } else { f(a, b) };
-        let numbers = if let (Numbers::All(a), Numbers::All(b)) = (&self.numbers, &other.numbers) {
-            Numbers::All(of(*a, *b))
+        let numbers = if let (Some(a), Some(b)) = (self.uniform(), other.uniform()) {
+            Numbers::All(of(a, b))
         } else {
             let (a, b) = (self.broadcast(&shape)?.numbers()?, other.broadcast(&shape)?.numbers()?);
             Numbers::Each(a.iter().zip(&b[..]).map(|(&a, &b)| of(a, b)).collect())

@@ -120,6 +120,8 @@ impl Importer {
             let before = inputs.value(2 + k)?;
             let value = match before {
                 _ if passes(&order, after, name) => before.clone(),
+                // An output before the first that a mask lets through.
+                Value::Unknown(_) => before.clone(),
                 Value::Array(array) if array.shape().len() == 2 => {
                     Value::Formula(Formula::state(k, array.shape()[0], array.shape()[1])?)
                 }
@@ -174,6 +176,11 @@ impl Importer {
                     "it takes part of a step"
                 );
                 self.step_of(signal)?
+            }
+            ("Gather", (Some(Value::Array(array)), Some(Value::Counter(0)))) => {
+                let number = array.uniform().context("it takes other numbers at every step")?;
+                let step = array.shape().get(1..).unwrap_or_default().to_vec();
+                return Ok(Some(Value::Array(Array::filled(step, number, array.origin()))));
             }
             ("Add", (Some(Value::Counter(n)), Some(Value::Array(by))))
             | ("Add", (Some(Value::Array(by)), Some(Value::Counter(n)))) => {

@@ -111,6 +111,8 @@ enum Value {
     Formula(Formula),
     /// In the body of a loop: the number of the step, from 0 on, plus this.
     Counter(i64),
+    /// Nothing, and why: an error only if the output needs it.
+    Unknown(Rc<str>),
 }
 
 impl Value {
@@ -125,7 +127,7 @@ impl Value {
             }
             Self::Formula(formula) => Ok(formula.shape()),
             Self::Counter(_) => Ok(Vec::new()),
-            Self::Cell => self.refuse(),
+            Self::Cell | Self::Unknown(_) => self.refuse(),
         }
     }
 
@@ -181,6 +183,7 @@ impl Value {
                 bail!("it changes a step of a loop as no cell does that gatelet knows")
             }
             Self::Counter(_) => bail!("it computes with the number of a step"),
+            Self::Unknown(why) => bail!("{why}"),
         }
     }
 }
@@ -197,7 +200,10 @@ fn run(graph: &GraphProto, folder: Option<&Path>, opset: i64) -> Result<Graph> {
     for node in order {
         let outputs = importer.node(node, &scope);
         let outputs =
-            outputs.with_context(|| format!("node `{}` ({})", node.label(), node.0.op_type))?;
+            outputs.with_context(|| format!("node `{}` ({})", node.label(), node.0.op_type));
+        let outputs = outputs.unwrap_or_else(|error| {
+            vec![Value::Unknown(format!("{error:#}").into()); node.0.output.len()]
+        });
         scope.enter(node, outputs)?;
     }
     for other in &graph.output[1..] {
@@ -433,15 +439,24 @@ impl Importer {
             "it is from the domain `{}`; gatelet takes ONNX's own operators: {ACCEPTED}",
             node.0.domain
         );
-        let outputs = match node.0.op_type.as_str() {
-            "Loop" => self.looped(node, scope)?,
-            _ => self.dispatch(node, &scope.inputs(node)?)?,
+        let inputs = scope.inputs(node)?;
+        let unknown = inputs.0.iter().flatten().find(|value| matches!(value, Value::Unknown(_)));
+        let outputs = match (node.0.op_type.as_str(), unknown) {
+            ("Loop", _) => self.looped(node, scope)?,
+            ("Mul", Some(_)) if inputs.is_zero(0) || inputs.is_zero(1) => {
+                vec![Value::Array(Array::filled(Vec::new(), 0.0, Origin::File))]
+            }
+            (_, Some(unknown)) => return Ok(vec![(*unknown).clone(); node.0.output.len()]),
+            _ => self.dispatch(node, &inputs)?,
         };
         for value in &outputs {
             if let Value::Array(array) = value {
                 self.budget.take(node.label(), &[array.fresh()])?;
             }
-            let rank = if matches!(value, Value::Cell) { 0 } else { value.shape()?.len() };
+            let rank = match value {
+                Value::Cell | Value::Unknown(_) => 0,
+                value => value.shape()?.len(),
+            };
             ensure!(rank <= MAX_RANK, "it makes more than {MAX_RANK} axes");
         }
         Ok(outputs)
@@ -498,6 +513,7 @@ impl Importer {
                 "output `{name}` is not what the last layer gives; gatelet takes a plain stack of layers"
             ),
             Some(Value::Array(_)) => bail!("output `{name}` does not depend on the input"),
+            Some(Value::Unknown(why)) => bail!("{why}"),
             Some(other) => other.refuse().with_context(|| format!("output `{name}`")),
             None => bail!("nothing makes the output `{name}`; the file is damaged"),
         }

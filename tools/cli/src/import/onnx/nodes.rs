@@ -49,6 +49,11 @@ impl<'a> Inputs<'a> {
         }
     }
 
+    /// Whether an input is zero everywhere.
+    pub(super) fn is_zero(&self, index: usize) -> bool {
+        matches!(self.get(index), Some(Value::Array(array)) if array.uniform() == Some(0.0))
+    }
+
     /// A short list of integers, if the input is there.
     fn integers(&self, index: usize) -> Result<Option<Vec<i64>>> {
         if self.get(index).is_none() {
@@ -119,17 +124,20 @@ impl Importer {
             }
             "Where" => Value::Array(inputs.array(0)?.choose(inputs.array(1)?, inputs.array(2)?)?),
             "Equal" => {
-                ensure!(
-                    !matches!(inputs.get(0), Some(Value::Signal(_))),
-                    "it masks steps of the sequence; export the model without its Masking layer and give \
-                     samples their `lengths` instead, or give the .keras file"
-                );
+                if let Value::Signal(signal) = inputs.value(0)? {
+                    return Ok(vec![Value::Array(self.mask(node, signal)?)]);
+                }
                 let equal = inputs.array(0)?.combine(inputs.array(1)?, |a, b| f64::from(a == b))?;
                 Value::Array(equal.cast(data_type::BOOL))
             }
-            "Less" | "And" => {
+            "Not" => Value::Array(
+                inputs.array(0)?.combine(inputs.array(0)?, |n, _| f64::from(n == 0.0))?,
+            ),
+            "ReduceSum" => Value::Array(reduce_sum(node, inputs)?),
+            "Less" | "Greater" | "And" => {
                 let f: fn(f64, f64) -> f64 = match op {
                     "Less" => |a, b| f64::from(a < b),
+                    "Greater" => |a, b| f64::from(a > b),
                     _ => |a, b| f64::from(a != 0.0 && b != 0.0),
                 };
                 let both = inputs.array(0)?.combine(inputs.array(1)?, f)?;
@@ -325,6 +333,16 @@ impl Importer {
             }
             (Value::Signal(_) | Value::Array(_), other) | (other, _) => return other.refuse(),
         };
+        let neutral = match op {
+            "Add" | "Sub" => 0.0,
+            _ => 1.0,
+        };
+        if constant.uniform() == Some(neutral)
+            && (is_first || !matches!(op, "Sub" | "Div"))
+            && broadcast_shape(&signal.shape(), constant.shape())? == signal.shape()
+        {
+            return Ok(Value::Signal(signal.clone()));
+        }
         let (signal, constant) = self.per_feature(signal, constant)?;
         let c = |k: usize| constant[k];
         let out = match (op, is_first) {
@@ -352,6 +370,19 @@ impl Importer {
         self.builder.add_up(node.label(), 2, 1.0)?;
         out.columns = 0..self.builder.width();
         Ok(out)
+    }
+
+    /// Which steps a mask leaves out: none, since samples have `lengths` instead.
+    fn mask(&mut self, node: Node<'_>, signal: &Signal) -> Result<Array> {
+        ensure!(
+            signal.depth == 0,
+            "it compares what a layer gives; gatelet takes masks of the model's input"
+        );
+        self.builder.note(format!(
+            "the mask of node `{}` is dropped: give padded samples their `lengths` instead",
+            node.label()
+        ));
+        Ok(Array::filled(signal.shape(), 0.0, Origin::File).cast(data_type::BOOL))
     }
 
     /// The numbers of a constant that broadcasts over everything but the
@@ -726,6 +757,11 @@ fn split(node: Node<'_>, inputs: &Inputs<'_>) -> Result<Vec<Value>> {
 
 /// Turns all steps of every sequence around.
 fn reverse_sequence(node: Node<'_>, inputs: &Inputs<'_>) -> Result<Value> {
+    if let Value::Array(array) = inputs.value(0)?
+        && array.uniform().is_some()
+    {
+        return Ok(Value::Array(array.clone()));
+    }
     let signal = inputs.signal(0)?;
     let at = axis(node.int("time_axis", 0), signal.axes.len())?;
     let steps = signal.shape()[at];
@@ -735,6 +771,25 @@ fn reverse_sequence(node: Node<'_>, inputs: &Inputs<'_>) -> Result<Value> {
         "its sequence_lens is not the length of the sequence; give samples their `lengths` instead"
     );
     Ok(Value::Signal(signal.slice(at, steps - 1, -1, steps)?))
+}
+
+/// Sums of an array of one number, as masks are computed.
+fn reduce_sum(node: Node<'_>, inputs: &Inputs<'_>) -> Result<Array> {
+    let array = inputs.array(0)?;
+    let number = array.uniform().context("it sums up different numbers")?;
+    let mut shape = array.shape().to_vec();
+    let mut count = 1.0;
+    for at in axes(node, inputs, 1)?.context("it names no axes")? {
+        let at = axis(at, shape.len())?;
+        count *= shape[at] as f64;
+        shape[at] = 1;
+    }
+    let all = Array::filled(shape.clone(), count * number, array.origin());
+    if node.int("keepdims", 1) != 0 {
+        return Ok(all);
+    }
+    shape.retain(|size| *size != 1);
+    all.reshape(&shape)
 }
 
 /// The product of a list, as TensorFlow computes the rows of a matrix from sizes.

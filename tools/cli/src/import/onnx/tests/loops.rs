@@ -35,12 +35,6 @@ fn other_cells_are_refused() {
     assert_loop_refused(&changed("Sigmoid", "Tanh"), "none of the cells gatelet knows");
     assert_loop_refused(&changed("Sub", "Add"), "none of the cells gatelet knows");
     assert_loop_refused(&changed("Tanh", "Exp"), "(Exp): this kind of node is not supported");
-    let masked = edited(|graph, _| {
-        graph.node.insert(0, node("Equal", &[&graph.input[0].name, "zero"], "mask"));
-        graph.initializer.push(floats("zero", &[]));
-        graph.node.iter_mut().find(|n| n.op_type == "Transpose").unwrap().input[0] = "mask".into();
-    });
-    assert_refused(&masked, &["`mask` (Equal)", "Masking layer", "`lengths`"]);
 }
 
 #[test]
@@ -108,4 +102,15 @@ fn damaged_and_hostile_loops_are_refused() {
     let graph = (0..1000).fold(vec![], |graph, _| field(1, field(5, field(6, graph))));
     let error = from_bytes(Path::new(""), field(7, graph)).unwrap_err();
     assert!(format!("{error:#}").contains("nested more than 32 deep"), "{error:#}");
+}
+
+#[test]
+fn masks_of_the_input_are_dropped_with_a_note() {
+    let masked = imported(&ModelProto::decode(&bytes("functional_loop.onnx")[..]).unwrap());
+    assert!(masked.notes[0].contains("is dropped: give padded samples"), "{:?}", masked.notes);
+    let nodes = vec![node("Equal", &["h", "zero"], "mask"), node("Mul", &["mask", "h"], "y")];
+    assert_refused(
+        &gru(&[0, 0, 3], nodes, vec![floats("zero", &[])]),
+        &["`mask` (Equal)", "masks of the model's input"],
+    );
 }
