@@ -180,6 +180,7 @@ fn each_kind() -> Vec<Layer> {
 
 #[test]
 fn layers_take_the_bytes_that_the_specification_says_and_no_less() {
+    assert_eq!(format::PARAMETER_BYTES, layer(NORM, 0, 1, 1).parameters().len());
     for of in each_kind() {
         for rows_last in [false, true] {
             let model = Model { rows_last, ..model(&[of]) };

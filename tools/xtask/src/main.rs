@@ -16,7 +16,7 @@ const USAGE: &str = "usage: cargo xtask demo | test | setup | mutants [ARGUMENTS
   demo    from trained weights to a chip, on real speech
   test    every check that a change must pass
   setup   install what these two need and miss
-  mutants mutation testing of the engine's core, an hour; ARGUMENTS go to cargo-mutants";
+  mutants mutation testing of the engine's core, half an hour; ARGUMENTS go to cargo-mutants";
 
 /// The boards in QEMU.
 const BOARDS: [&str; 7] =

@@ -47,12 +47,13 @@ pub(crate) fn run(arguments: &[&str]) -> Result<bool> {
     let mut mutants = command("cargo mutants --in-place --no-shuffle --features sign");
     mutants
         .current_dir(FOLDER)
-        .args(["--config", "../../.cargo/mutants.toml", "--timeout", "60"])
+        .args(["--config", "../../.cargo/mutants.toml", "--timeout", "20"])
         .args(arguments)
         .args(["--", "--lib", "--"])
         .args(SKIPPED.iter().flat_map(|name| ["--skip", name]))
         .env_remove("CARGO_TARGET_DIR");
-    Ok(mutants.status()?.success())
+    // 3: all were noticed, some because they never end.
+    Ok(matches!(mutants.status()?.code(), Some(0 | 3)))
 }
 
 fn copy() -> Result<()> {
