@@ -22,6 +22,8 @@ use layer::Signal;
 const HEADROOM: f64 = 2.0;
 /// Mean and step of a token: it is its own number.
 const TOKEN: (f32, f32) = (0.0, 1.0);
+/// Share of a model's parameters up to which the layer that answers keeps 8 bits among 4-bit weights.
+const SPARED: f64 = 0.05;
 /// Shrinkages of the covariances to try. How far calibration can be trusted, no formula knows.
 const SHRINKAGES: [f64; 3] = [0.01, 0.001, 0.1];
 
@@ -119,13 +121,23 @@ impl Quantized {
     }
 }
 
-/// Quantizes `graph` to weights of one type, by what calibration saw.
+/// Quantizes `graph` to weights of one type, by what calibration saw. In a model of 4-bit weights the
+/// layer that answers keeps 8 bits, if it is a small part of the model: nothing behind it evens out
+/// what its sums lose, so no bytes buy more.
 ///
 /// # Errors
 /// If a number of the model does not fit its integer; the message names the layer.
 pub fn quantize(graph: &Graph, seen: &Statistics, weights: WeightType) -> Result<Quantized> {
     let quantizer = Quantizer::new(graph, seen, weights)?;
-    quantizer.tune(quantizer.layers(weights)?)
+    let mut layers = quantizer.layers(weights)?;
+    if let (WeightType::Int4, [before @ .., last]) = (weights, &graph.layers[..])
+        && !before.is_empty()
+        && matches!(last.op, Op::Dense(_))
+        && last.parameters() as f64 <= SPARED * graph.parameters() as f64
+    {
+        layers[before.len()] = quantizer.layer(before.len(), WeightType::Int8)?;
+    }
+    quantizer.tune(layers)
 }
 
 /// Makes layers of a graph, each on its own: how signals are scaled does not depend on the weights.

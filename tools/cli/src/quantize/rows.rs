@@ -11,7 +11,7 @@ use anyhow::{Result, ensure};
 use gatelet::WeightType;
 use gatelet::blob::format;
 
-use super::rounding::Factor;
+use super::rounding::{Errors, Factor};
 use super::{Product, Row};
 
 /// Columns that share a scale among 4-bit weights.
@@ -24,6 +24,8 @@ const SCALES_TRIED: u8 = 24;
 const MULTIPLIER_MAX: f64 = i16::MAX as f64;
 /// Largest sum of a row's weights that ±32767 inputs cannot carry past an `i32`.
 const SUM_MAX: i64 = i32::MAX as i64 / 32767;
+/// Times that a row's weights and scales are moved, at most.
+const PASSES: usize = 20;
 /// Multipliers tried, relative to the least that clips no weight: a smaller one has finer steps for
 /// the other weights, a larger one may happen to fall better.
 const TRIED: [f64; 10] = [0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.03, 1.06, 1.1];
@@ -143,7 +145,45 @@ impl Search<'_> {
                 }
             }
         }
-        Some(best)
+        Some(match self.weights {
+            // The grid is coarse, and its steps can still move.
+            WeightType::Int4 => self.refined(best),
+            _ => best,
+        })
+    }
+
+    /// The products with weights and groups' scales moved, one at a time, to where the row loses least
+    /// while the others stay: rounding in order could not yet see the errors behind.
+    fn refined(&self, rounded: [Product; 2]) -> [Product; 2] {
+        let mut products = rounded.clone();
+        let made = products.iter().flat_map(Product::values);
+        let errors = self.values.iter().zip(made).map(|(v, made)| v - made).collect();
+        let mut errors = Errors::new(self.factor, errors);
+        for _ in 0..PASSES {
+            let mut steps: Vec<f64> = products.iter().flat_map(Product::steps).collect();
+            let mut weights: Vec<i16> =
+                products.iter().flat_map(|product| &product.weights).copied().collect();
+            let mut moved = errors.settle(&mut weights, &steps, self.weights.limit());
+            for (product, columns) in products.iter_mut().zip(&self.columns) {
+                product.weights.copy_from_slice(&weights[columns.clone()]);
+                let groups = columns.clone().step_by(GROUP);
+                for (scale, first) in product.scales.iter_mut().zip(groups) {
+                    let group = first..columns.end.min(first + GROUP);
+                    let old = f64::from(*scale);
+                    let best = old * errors.best_growth(&weights, &steps, group.clone());
+                    let new = best.round().clamp(1.0, SCALE_MAX);
+                    if old > 0.0 && new != old {
+                        errors.grow(&weights, &mut steps, group, new / old);
+                        *scale = new as u8;
+                        moved = true;
+                    }
+                }
+            }
+            if !moved {
+                break;
+            }
+        }
+        if products.iter().all(|p| p.sum() <= SUM_MAX) { products } else { rounded }
     }
 
     /// The least multiplier that clips no weight; 0 if there is none.
