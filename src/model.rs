@@ -301,7 +301,15 @@ impl<'a> Model<'a> {
     pub fn self_test(&self, memory: &mut [u32]) -> Result<(), Error> {
         let Some((x, y)) = self.blob.self_test() else { return Ok(()) };
         let mut stream = Stream::new(*self, memory)?;
-        for x in x.chunks_exact(self.inputs().max(1)) {
+        let steps = x.chunks_exact(self.inputs().max(1));
+        if self.encoder > 0 {
+            for x in steps.clone() {
+                self.lay(stream.memory, x.iter().map(|x| i16::from_le_bytes(*x)));
+                self.walk(stream.memory, 0, self.encoder);
+            }
+            stream.hand_over();
+        }
+        for x in steps {
             self.take(stream.memory, x.iter().map(|x| i16::from_le_bytes(*x)));
         }
         let known = y.iter().map(|y| i16::from_le_bytes(*y));

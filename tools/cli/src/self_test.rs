@@ -22,6 +22,9 @@ pub fn section(model: &Model<'_>, x: &Sequences) -> Vec<u8> {
     let input = &input[..steps * inputs];
     let mut memory = vec![0; model.memory_words()];
     let mut stream = Stream::new(*model, &mut memory).expect("the words it asked for");
+    if model.encoder() > 0 {
+        host::encode(&mut stream, input);
+    }
     let output = stream.run(input).expect("whole steps");
     let numbers = [steps as i16].into_iter().chain(input.iter().chain(output).copied());
     numbers.flat_map(i16::to_le_bytes).collect()
