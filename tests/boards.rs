@@ -9,15 +9,15 @@ use std::path::Path;
 use common::{Random, USUAL, cells, classifier, data, layer_norm};
 use gatelet::{Packing, WeightType};
 use gatelet_cli::data::{Dataset, Sequences};
-use gatelet_cli::device::{Board, random, run};
+use gatelet_cli::device::{Board, Sample, random, run};
 use gatelet_cli::graph::{
     Activation, Dense, Direction, Embedding, Graph, GraphBuilder, Matrix, Op, Output,
 };
-use gatelet_cli::host::{self, Blob};
+use gatelet_cli::host::Blob;
 use gatelet_cli::import::import;
 
 /// Runs `blob` on `samples`.
-fn check(board: &str, name: &str, blob: &Blob, samples: &[Vec<i16>]) {
+fn check(board: &str, name: &str, blob: &Blob, samples: &[Sample]) {
     let file = format!("{board}-{name}.gate");
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(file);
     std::fs::write(&path, blob.bytes()).unwrap();
@@ -65,17 +65,35 @@ fn both_ways() -> Graph {
 }
 
 /// Numbers from everywhere, zeros, and the largest of either sign.
-fn extremes(inputs: usize) -> Vec<Vec<i16>> {
+fn extremes(inputs: usize) -> Vec<Sample> {
     let mut samples = random(8, 12 * inputs);
     samples.extend([0, i16::MAX, -i16::MAX].map(|x| vec![x; 6 * inputs]));
-    samples
+    samples.into_iter().map(Sample::from).collect()
 }
 
 /// The first `most` utterances of the vowels' test set.
-fn vowels(blob: &Blob, most: usize) -> Vec<Vec<i16>> {
+fn vowels(blob: &Blob, most: usize) -> Vec<Sample> {
     let x = Dataset::read(&data("vowels/test.npz")).unwrap().x;
+    let mut samples = Sample::all(&blob.model().unwrap(), &x);
+    samples.truncate(most);
+    samples
+}
+
+/// An encoder-decoder over tokens: what a step costs is the same for every token, those that no table
+/// has among them.
+fn translator(name: &str) {
+    let graph = import(&data("import/seq2seq_lstm.safetensors")).unwrap();
+    let mut random = Random(7);
+    let tokens = (0..8 * 10).map(|_| (random.next() % 8) as f32).collect();
+    let x = Sequences::new(tokens, 10, 1, vec![10; 8]).unwrap().encoded(vec![4; 8]).unwrap();
+    let blob = common::blob(&graph, &x, WeightType::Int8, Packing::Dsp);
     let model = blob.model().unwrap();
-    (0..x.len().min(most)).map(|sample| host::quantize(&model, x.sample(sample))).collect()
+    let mut samples = Sample::random(&model, 6);
+    assert!(samples.iter().all(|sample| sample.encoded == 10));
+    samples.extend(
+        [1, 5].map(|encoded| Sample { x: [0, -1, 3, i16::MAX, 7, i16::MIN].into(), encoded }),
+    );
+    check(name, "translator", &blob, &samples);
 }
 
 fn board(name: &str, utterances: usize) {
@@ -92,7 +110,9 @@ fn board(name: &str, utterances: usize) {
     }
     let (graph, x) = (both_ways(), Random(6).sequences(4, 12, 5));
     let blob = common::blob(&graph, &x, Int8, Dsp);
-    check(name, "both-ways", &blob, &random(6, 12 * 5));
+    check(name, "both-ways", &blob, &Sample::random(&blob.model().unwrap(), 6));
+
+    translator(name);
 
     let calibration = Dataset::read(&data("vowels/train.npz")).unwrap().x;
     for cell in ["lstm", "gru", "rnn"] {
@@ -129,6 +149,7 @@ fn variants(name: &str, kinds: &[(WeightType, Packing)]) {
     let mut samples: Vec<Vec<i16>> =
         (0..8).map(|seed| tokens(seed).map(|token| token as i16).collect()).collect();
     samples.extend([0, 1, -1, i16::MIN, i16::MAX, TOKENS as i16].map(|token| vec![token; 6]));
+    let samples: Vec<Sample> = samples.into_iter().map(Sample::from).collect();
     for &(weights, packing) in kinds {
         let blob = common::blob(&graph, &x, weights, packing);
         check(name, &format!("variants-{weights:?}"), &blob, &samples);

@@ -109,7 +109,7 @@ fn a_hundred_thousand_steps_on_every_board_are_the_hosts() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gru.gate");
     std::fs::write(&path, blob.bytes()).unwrap();
-    let samples = [inputs().take(100_000).collect::<Vec<_>>().concat()];
+    let samples = [inputs().take(100_000).collect::<Vec<_>>().concat().into()];
     BOARDS.into_par_iter().for_each(|board| {
         let start = std::time::Instant::now();
         let board = Board::named(board).unwrap();

@@ -7,7 +7,7 @@ use common::{Random, cells, classifier};
 use gatelet::Packing;
 use gatelet::WeightType::{self, Int4, Int8, Int16};
 use gatelet_cli::bench::{Measurement, measure};
-use gatelet_cli::device::{BOARDS, Board, random, run};
+use gatelet_cli::device::{BOARDS, Board, Sample, run};
 use gatelet_cli::estimate::estimate;
 use gatelet_cli::graph::Output;
 use gatelet_cli::host::Blob;
@@ -99,7 +99,8 @@ fn a_gru_that_resets_first_takes_no_more_stack() {
         let path = folder.path().join("gru.gate");
         std::fs::write(&path, blob.bytes()).unwrap();
         let board = Board::named(name).unwrap();
-        let report = run(&board, &path, blob.model().unwrap(), &random(2, 6 * 40)).unwrap();
+        let model = blob.model().unwrap();
+        let report = run(&board, &path, model, &Sample::random(&model, 2)).unwrap();
         println!(
             "{name}: {} instructions, {} bytes",
             report.instructions_per_step, report.stack_bytes
@@ -129,7 +130,7 @@ fn estimates_are_close_to_counts() {
             Packing::Helium => "cortex-m55",
             _ => "riscv32",
         };
-        let samples = random(1, 2 * model.inputs());
+        let samples = Sample::random(&model, 1);
         let report = run(&Board::named(board).unwrap(), &path, model, &samples).unwrap();
         let estimates = estimate(&model);
         let found = estimates.iter().find(|e| e.core == board).unwrap().instructions_per_step;
@@ -149,7 +150,7 @@ fn code_ram_and_stack_are_as_promised() {
     let path = common::data("blobs/digits_lstm_int8_dsp.gate");
     let blob = Blob::read(&path).unwrap();
     let model = blob.model().unwrap();
-    let samples = random(3, 4 * model.inputs());
+    let samples = Sample::random(&model, 3);
     let report = run(&Board::named("cortex-m4").unwrap(), &path, model, &samples).unwrap();
     println!("{report:?}");
     assert!(report.engine_text_bytes <= 6 * 1024, "{report:?}");

@@ -5,10 +5,10 @@
 //! | input | |
 //! |---|---|
 //! | `samples: u32` | then for each sample |
-//! | `steps: u32` | then for each step |
+//! | `steps: u32` | and of an encoder-decoder `encoded: u32`, how many of them its encoder reads; then for each step |
 //! | `x: [i16; INPUTS]` | the quantized features |
 //!
-//! | output | for each step of each sample, of a network that reads whole sequences for the last |
+//! | output | for each step of each sample but those of an encoder; of a network that reads whole sequences for the last |
 //! |---|---|
 //! | `y: [i16; OUTPUTS]` | the answers to all steps so far, where whole sequences have them |
 //! | `state: [u32; _]` | the state after the step, as long as the model says |
@@ -23,12 +23,18 @@ use embedded_io::{Read, Write};
 pub trait Network<const INPUTS: usize, const OUTPUTS: usize> {
     /// Whether it reads whole sequences: its answer to a step says nothing of the steps after it.
     const WHOLE: bool;
+    /// Whether it is an encoder-decoder; what the others advance is then the decoder.
+    const ENCODES: bool;
     /// One step that needs no answer.
     fn advance(&mut self, x: &[i16; INPUTS]);
     /// All answers so far, or the one.
     fn outputs(&mut self) -> &[i16];
     /// One step.
     fn step(&mut self, x: &[i16; INPUTS]) -> &[i16; OUTPUTS];
+    /// One step of the encoder.
+    fn encode(&mut self, x: &[i16; INPUTS]);
+    /// Starts the decoder from where the encoder is.
+    fn hand_over(&mut self);
     /// What is remembered.
     fn state(&self) -> &[u32];
     /// Back to the zero state.
@@ -80,9 +86,17 @@ pub fn serve<const INPUTS: usize, const OUTPUTS: usize, N: Network<INPUTS, OUTPU
     for _sample in 0..read(input)? {
         net.reset();
         let steps = read(input)?;
+        let encoded = if N::ENCODES { read(input)? } else { 0 };
         for step in 0..steps {
             let mut x = [0i16; INPUTS];
             input.read_exact(bytemuck::cast_slice_mut(&mut x)).map_err(|_| Error::Input)?;
+            if step < encoded {
+                net.encode(&x);
+                if step + 1 == encoded {
+                    net.hand_over();
+                }
+                continue;
+            }
             if N::WHOLE && step + 1 < steps {
                 net.advance(&x);
                 continue;
@@ -116,15 +130,24 @@ mod tests {
 
     use super::*;
 
-    /// Two inputs, one output: their running sum.
+    /// Two inputs, one output: their running sum. An encoder-decoder starts from the product of what
+    /// its encoder saw.
     #[derive(Default)]
-    struct Sum {
+    struct Sum<const ENCODES: bool> {
+        encoded: u32,
         sum: [u32; 1],
         y: [i16; 1],
     }
 
-    impl Network<2, 1> for Sum {
+    impl<const ENCODES: bool> Network<2, 1> for Sum<ENCODES> {
         const WHOLE: bool = false;
+        const ENCODES: bool = ENCODES;
+        fn encode(&mut self, x: &[i16; 2]) {
+            self.encoded = self.encoded.max(1) * x[0] as u32 * x[1] as u32;
+        }
+        fn hand_over(&mut self) {
+            self.sum = [self.encoded];
+        }
         fn advance(&mut self, x: &[i16; 2]) {
             self.step(x);
         }
@@ -162,7 +185,7 @@ mod tests {
 
     fn answer(mut input: &[u8]) -> Result<Vec<u8>, Error> {
         let mut output = Vec::new();
-        serve(&mut Sum::default(), &Sundial, &mut input, &mut output).map(|()| output)
+        serve(&mut Sum::<false>::default(), &Sundial, &mut input, &mut output).map(|()| output)
     }
 
     /// Two samples, of two steps and one.
@@ -179,6 +202,20 @@ mod tests {
         assert_eq!(answer(&INPUT).unwrap(), expected.concat());
     }
 
+    #[test]
+    fn an_encoder_is_not_answered_but_starts_the_decoder() {
+        // Three steps, of which the encoder reads two; then one without any.
+        let steps = [3, 0, 0, 0, 2, 0, 0, 0, 2, 0, 3, 0, 4, 0, 5, 0, 1, 0, 1, 0];
+        let input = [&[2, 0, 0, 0], &steps[..], &[1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0]].concat();
+        let mut output = Vec::new();
+        serve(&mut Sum::<true>::default(), &Sundial, &mut &input[..], &mut output).unwrap();
+        let cost = [7, 0, 0, 0, 8, 0, 0, 0];
+        let expected = [&[2, 0, 122, 0, 0, 0], &cost[..], &[2, 0, 2, 0, 0, 0], &cost].concat();
+        assert_eq!(output, expected);
+        let truncated = serve(&mut Sum::<true>::default(), &Sundial, &mut &input[..8], &mut output);
+        assert_eq!(truncated, Err(Error::Input));
+    }
+
     /// A [`Sum`] that answers to whole sequences, with the inputs' sums of all steps.
     #[derive(Default)]
     struct Sums {
@@ -188,6 +225,9 @@ mod tests {
 
     impl Network<2, 1> for Sums {
         const WHOLE: bool = true;
+        const ENCODES: bool = false;
+        fn encode(&mut self, _: &[i16; 2]) {}
+        fn hand_over(&mut self) {}
         fn advance(&mut self, x: &[i16; 2]) {
             self.steps.push(x[0] + x[1]);
         }

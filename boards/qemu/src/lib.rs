@@ -30,6 +30,7 @@ macro_rules! firmware {
     ($net:ident) => {
         impl $crate::Network<{ $net::INPUTS }, { $net::OUTPUTS }> for $net {
             const WHOLE: bool = $net::STEPS > 0;
+            const ENCODES: bool = $net::MODEL.encoder() > 0;
             // Functions of their own, so that the host can tell what is the engine's.
             #[inline(never)]
             fn step(&mut self, x: &[i16; $net::INPUTS]) -> &[i16; $net::OUTPUTS] {
@@ -42,6 +43,14 @@ macro_rules! firmware {
             #[inline(never)]
             fn outputs(&mut self) -> &[i16] {
                 self.outputs()
+            }
+            #[inline(never)]
+            fn encode(&mut self, x: &[i16; $net::INPUTS]) {
+                self.encode(x);
+            }
+            #[inline(never)]
+            fn hand_over(&mut self) {
+                self.hand_over();
             }
             #[inline(never)]
             fn state(&self) -> &[u32] {

@@ -13,7 +13,7 @@ use gatelet::Model;
 use toml_edit::{Array, DocumentMut};
 
 use crate::atomic;
-use crate::device::{self, Board, repository};
+use crate::device::{self, Board, Sample, repository};
 use crate::host::Blob;
 
 /// What of a board's crate makes a project, where the board has it.
@@ -51,8 +51,7 @@ pub fn create(folder: &Path, board: &Board, blob: &Blob) -> Result<()> {
         fs::write(project.join("model.gate"), blob.bytes())?;
         fs::write(project.join(".gitignore"), "/target\n")?;
         if board.is_emulated() {
-            let samples = device::random(4, 20 * model.inputs());
-            let samples = device::encode(&samples, model.inputs());
+            let samples = device::encode(&model, &Sample::random(&model, 4));
             fs::write(project.join("samples.bin"), samples)?;
         }
         Ok(())

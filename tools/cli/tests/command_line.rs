@@ -1,54 +1,14 @@
 //! The command as a script uses it: exit status, one sentence on standard error, one JSON value on
 //! standard output, and no file left behind where something went wrong.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+mod common;
 
+use std::path::Path;
+
+use common::{Folder, data, gatelet, json, refusal};
 use gatelet_cli::npz::{self, Array, Values};
-use tempfile::TempDir;
-
-fn repository(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(name)
-}
-
-fn gatelet(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_gatelet")).args(arguments).output().unwrap()
-}
-
-/// The one line of an error.
-fn refusal(arguments: &[&str]) -> String {
-    let output = gatelet(arguments);
-    assert!(!output.status.success(), "{arguments:?} succeeded");
-    assert!(output.stdout.is_empty(), "{arguments:?} printed results");
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(message.lines().count(), 1, "{message}");
-    assert!(message.starts_with("error: "), "{message}");
-    message
-}
-
-fn json(arguments: &[&str]) -> serde_json::Value {
-    let output = gatelet(arguments);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// A folder that is gone afterwards, and paths in it.
-struct Folder(TempDir);
 
 impl Folder {
-    fn new() -> Self {
-        Self(TempDir::new().unwrap())
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.path().join(name).to_str().unwrap().to_owned()
-    }
-
-    fn names(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.0.path()).unwrap();
-        entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
-    }
-
     /// An `.npz` with `x` of the given shape, its first value replaced.
     fn data(&self, name: &str, shape: [usize; 3], first: f32) -> String {
         let mut values = vec![0.5; shape.iter().product()];
@@ -69,7 +29,7 @@ impl Folder {
 }
 
 fn vowels(name: &str) -> String {
-    repository("vowels").join(name).to_str().unwrap().to_owned()
+    data(&format!("vowels/{name}"))
 }
 
 #[test]
@@ -204,16 +164,17 @@ fn blobs_and_data_that_do_not_fit_are_refused() {
     let message = refusal(&["run", &blob, "--input", &narrow, "-o", &out]);
     assert!(message.contains("11") && message.contains("12"), "{message}");
     assert!(!Path::new(&out).exists());
-    let other = repository("hapt").join("lstm.keras");
-    let arguments =
-        ["eval", &blob, "--data", &vowels("test.npz"), "--float", other.to_str().unwrap()];
-    let message = refusal(&arguments);
+    let (test, other) = (vowels("test.npz"), data("hapt/lstm.keras"));
+    let message = refusal(&["eval", &blob, "--data", &test, "--float", &other]);
     assert!(message.contains("12 -> 9") && message.contains("6 -> 7"), "{message}");
 }
 
 #[test]
 fn every_command_explains_itself_with_an_example() {
-    for command in ["quantize", "inspect", "run", "eval", "device", "bench"] {
+    for command in [
+        "quantize", "inspect", "run", "eval", "device", "bench", "classify", "generate",
+        "forecast", "listen",
+    ] {
         let output = gatelet(&[command, "--help"]);
         let help = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success() && help.contains("\nExample"), "{command}: {help}");

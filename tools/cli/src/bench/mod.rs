@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::calibrate::calibrate;
 use crate::data::Sequences;
-use crate::device::{self, BOARDS, Board};
+use crate::device::{self, BOARDS, Board, Sample};
 use crate::graph::{
     Fast, Gates, Graph, GraphBuilder, Gru, Lstm, Matrix, Op, Output, Reset, Rnn, RnnActivation,
     Update,
@@ -155,6 +155,7 @@ pub fn measure(
     let mut samples: Vec<Vec<i16>> =
         [0, i16::MAX, i16::MIN].iter().map(|x| vec![*x; 4 * input]).collect();
     samples.extend(device::random(2, 8 * input));
+    let samples: Vec<Sample> = samples.into_iter().map(Sample::from).collect();
     let report = device::run(&Board::named(board)?, &path, blob.model()?, &samples)?;
     let name = format!("{cell} {input} x {hidden} on {board}");
     ensure!(report.bit_exact, "{name} differs from the host");

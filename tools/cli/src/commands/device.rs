@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use gatelet::Model;
 use gatelet_cli::audio::read_wav;
 use gatelet_cli::data::Dataset;
-use gatelet_cli::device::{self, BOARDS, Board};
+use gatelet_cli::device::{self, BOARDS, Board, Sample};
 use gatelet_cli::host::{self, Blob};
 
 use super::show::thousands;
@@ -25,7 +25,8 @@ pub(crate) struct Args {
     /// The board to run it on
     #[arg(long, value_parser = BOARDS)]
     board: String,
-    /// Samples to run: an .npz file with `x` [without it, 20 random sequences of up to 20 steps]
+    /// Samples to run: an .npz file with `x`, and `encoder` for an encoder-decoder [without it, 20
+    /// random sequences of up to 20 steps]
     #[arg(long)]
     input: Option<PathBuf>,
     /// A WAV file to hear, through front-end, network and trigger
@@ -42,16 +43,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if let Some(path) = &args.listen {
         return listen(args, model, path);
     }
-    let samples: Vec<_> = match &args.input {
+    let samples = match &args.input {
         Some(path) => {
             let x = Dataset::read(path)?.x;
-            host::expect_fit(&model, &x)?;
-            (0..x.len()).map(|sample| host::quantize(&model, x.sample(sample))).collect()
+            host::expect_fit(&model, &x)
+                .with_context(|| format!("cannot run on {}", path.display()))?;
+            Sample::all(&model, &x)
         }
-        None => {
-            let steps = if model.steps() > 0 { model.steps().min(20) } else { 20 };
-            device::random(20, steps * model.inputs())
-        }
+        None => Sample::random(&model, 20),
     };
     let report = device::run(&Board::named(&args.board)?, &args.blob, model, &samples)?;
     if args.json {
@@ -61,9 +60,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         println!("samples                {}", report.samples);
         println!("same bits as the host  {}", if report.bit_exact { "yes" } else { "NO" });
         let (least, most) = (report.least_instructions, report.instructions_per_step);
+        let whose = if model.encoder() > 0 { " of the decoder" } else { "" };
         match most - least {
-            0 => println!("instructions a step    {most}, for every input"),
-            _ => println!("instructions a step    {least} to {most}, as the input is"),
+            0 => println!("instructions a step    {most}{whose}, for every input"),
+            _ => println!("instructions a step    {least} to {most}{whose}, as the input is"),
         }
         println!("engine in flash        {} bytes", report.engine_text_bytes);
         println!("engine in RAM          {} bytes", report.ram_bytes);

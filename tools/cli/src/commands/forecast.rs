@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use gatelet_cli::atomic;
-use gatelet_cli::forecast::{Options, Outcome, Series, forecast, plot};
+use gatelet_cli::forecast::{Options, Outcome, Series, expect_forecaster, forecast, plot};
 use gatelet_cli::host::Blob;
 use gatelet_cli::scaler::import_scaled;
 use serde::Serialize;
@@ -60,6 +60,7 @@ struct Json {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let blob = Blob::read(&args.blob)?;
+    expect_forecaster(&blob.model()?)?;
     let float = args.float.as_deref();
     let float = float.map(|path| import_scaled(path, args.scaler.as_deref())).transpose()?;
     let options = Options {

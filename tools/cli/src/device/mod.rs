@@ -12,6 +12,9 @@ use anyhow::{Context, Result, ensure};
 use gatelet::{Model, Stream};
 use serde::Serialize;
 
+use crate::data::Sequences;
+use crate::host;
+
 pub use board::{BOARDS, Board, REAL_BOARDS, repository};
 pub use listen::{Heard, listen};
 pub use stack::{Depth, stack_of};
@@ -23,10 +26,11 @@ pub struct Report {
     pub board: &'static str,
     /// Samples that were run.
     pub samples: usize,
-    /// True if every output and state of every step equals the host's.
+    /// True if every output and state of every step equals the host's. An encoder's states are
+    /// compared when it has read all.
     pub bit_exact: bool,
     /// Instructions of the costliest step, exact; where sequences are read as a whole, of a step
-    /// on average.
+    /// on average; of an encoder-decoder, of the decoder's steps.
     pub instructions_per_step: u32,
     /// Bytes of the engine's code and tables in flash; the blob is not among them.
     pub engine_text_bytes: u64,
@@ -45,17 +49,54 @@ pub struct Report {
     pub panic_path: Option<Vec<String>>,
 }
 
-/// Runs the blob in the file `blob`, which is `model`, on `board`. A sample is its quantized steps,
-/// `[steps][inputs]`.
+/// A quantized sequence.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// `[steps][inputs]`.
+    pub x: Vec<i16>,
+    /// Steps that the encoder of an encoder-decoder reads; of any other model 0.
+    pub encoded: usize,
+}
+
+impl From<Vec<i16>> for Sample {
+    fn from(x: Vec<i16>) -> Self {
+        Self { x, encoded: 0 }
+    }
+}
+
+impl Sample {
+    /// All sequences of `x`, which fit the model.
+    pub fn all(model: &Model<'_>, x: &Sequences) -> Vec<Self> {
+        let one = |sample| Self {
+            x: host::quantize(model, x.sample(sample)),
+            encoded: x.encoder_steps(sample),
+        };
+        (0..x.len()).map(one).collect()
+    }
+
+    /// Sequences of any inputs that `model` takes, of 20 steps where it allows, the same at every
+    /// call. An encoder reads the first half of them.
+    pub fn random(model: &Model<'_>, samples: usize) -> Vec<Self> {
+        let steps = if model.steps() > 0 { model.steps().min(20) } else { 20 };
+        let encoded = if model.encoder() > 0 { steps / 2 } else { 0 };
+        let mut all = random(samples, steps * model.inputs());
+        if let Ok(tokens @ 1..) = i16::try_from(model.tokens()) {
+            all.iter_mut().flatten().for_each(|token| *token = token.rem_euclid(tokens));
+        }
+        all.into_iter().map(|x| Self { x, encoded }).collect()
+    }
+}
+
+/// Runs the blob in the file `blob`, which is `model`, on `board`.
 ///
 /// # Errors
 /// If the firmware cannot be built or run, or does not answer every step; the message says why.
-pub fn run(board: &Board, blob: &Path, model: Model<'_>, samples: &[Vec<i16>]) -> Result<Report> {
+pub fn run(board: &Board, blob: &Path, model: Model<'_>, samples: &[Sample]) -> Result<Report> {
     let firmware = board.build(blob, model)?;
-    let answer = board.run(&firmware, &encode(samples, model.inputs()))?;
+    let answer = board.run(&firmware, &encode(&model, samples))?;
 
     let mut memory = vec![0; model.memory_words()];
-    let mut host = Stream::new(model, &mut memory)?;
+    let mut stream = Stream::new(model, &mut memory)?;
     let mut report = Report {
         board: board.name,
         samples: samples.len(),
@@ -69,19 +110,20 @@ pub fn run(board: &Board, blob: &Path, model: Model<'_>, samples: &[Vec<i16>]) -
         panic_path: firmware.elf.panic_path()?,
     };
     let mut rest = &answer[..];
-    for (sample, x) in samples.iter().enumerate() {
-        host.reset();
+    for (sample, Sample { x, encoded }) in samples.iter().enumerate() {
+        stream.reset();
         let steps = x.len() / model.inputs();
-        for (step, x) in x.chunks_exact(model.inputs()).enumerate() {
-            host.advance(x)?;
+        host::encode(&mut stream, &x[..encoded * model.inputs()]);
+        for (step, x) in x.chunks_exact(model.inputs()).enumerate().skip(*encoded) {
+            stream.advance(x)?;
             // Of a whole sequence there is one record, and its instructions are those of all steps.
             let is_whole = model.steps() > 0;
             if is_whole && step + 1 < steps {
                 continue;
             }
             let mut expected: Vec<u8> =
-                host.outputs().iter().flat_map(|y| y.to_le_bytes()).collect();
-            expected.extend(host.state().iter().flat_map(|word| word.to_le_bytes()));
+                stream.outputs().iter().flat_map(|y| y.to_le_bytes()).collect();
+            expected.extend(stream.state().iter().flat_map(|word| word.to_le_bytes()));
             let record = rest
                 .split_at_checked(expected.len())
                 .and_then(|(found, rest)| Some((found, rest.split_first_chunk()?)));
@@ -117,10 +159,13 @@ pub fn random(samples: usize, length: usize) -> Vec<Vec<i16>> {
 }
 
 /// The firmware's input, as `boards/app/src/serve.rs` describes it.
-pub(crate) fn encode(samples: &[Vec<i16>], inputs: usize) -> Vec<u8> {
+pub(crate) fn encode(model: &Model<'_>, samples: &[Sample]) -> Vec<u8> {
     let mut bytes = (samples.len() as u32).to_le_bytes().to_vec();
-    for x in samples {
-        bytes.extend((x.len() as u32 / inputs as u32).to_le_bytes());
+    for Sample { x, encoded } in samples {
+        bytes.extend((x.len() as u32 / model.inputs() as u32).to_le_bytes());
+        if model.encoder() > 0 {
+            bytes.extend((*encoded as u32).to_le_bytes());
+        }
         bytes.extend(x.iter().flat_map(|x| x.to_le_bytes()));
     }
     bytes

@@ -50,6 +50,7 @@ pub fn parse(text: &str) -> Result<Settings> {
 /// # Errors
 /// If the model is no forecaster, or `x` too short to see a residual.
 pub fn section(model: Model<'_>, x: &Sequences, settings: Settings) -> Result<Vec<u8>> {
+    super::expect_forecaster(&model)?;
     let mut residuals = vec![Vec::new(); model.outputs()];
     let mut memory = vec![0; model.memory_words()];
     for sample in 0..x.len() {

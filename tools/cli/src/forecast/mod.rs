@@ -6,9 +6,9 @@ mod baseline;
 mod plot;
 mod series;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use gatelet::decode::{Detector, Forecaster};
-use gatelet::{Model, Stream};
+use gatelet::{Activation, LayerKind, Model, Stream};
 use serde::Serialize;
 
 pub use plot::plot;
@@ -100,6 +100,36 @@ pub struct Outcome {
     pub alarms: Option<Vec<usize>>,
 }
 
+/// Refuses a model that is no forecaster: one whose outputs are not the next values of its inputs.
+///
+/// # Errors
+/// Says what the model is, and which command takes it.
+pub fn expect_forecaster(model: &Model<'_>) -> Result<()> {
+    let kind = if model.encoder() > 0 {
+        "an encoder-decoder: try `gatelet generate` or `gatelet run`"
+    } else if model.tokens() > 0 {
+        "over tokens: try `gatelet classify` or `gatelet generate`"
+    } else if model.audio().is_some() {
+        "one that hears: try `gatelet listen`"
+    } else if model.steps() > 0 {
+        "bidirectional, so it needs the future too: try `gatelet run`, or train it without the layers \
+         that run backwards"
+    } else if model.outputs() > model.inputs() {
+        "of more outputs than inputs, and each must be the next value of one of them: try `gatelet run`"
+    } else if gives_classes(model) {
+        "a classifier: try `gatelet eval` or `gatelet run`"
+    } else {
+        return Ok(());
+    };
+    bail!("the model does not forecast; it is {kind}")
+}
+
+/// Whether the outputs are probabilities of classes.
+fn gives_classes(model: &Model<'_>) -> bool {
+    let last = model.depth().checked_sub(1).and_then(|index| model.layer(index));
+    last.is_some_and(|layer| layer.kind() == LayerKind::Dense(Activation::Softmax))
+}
+
 /// Forecasts `series` by the blob, and by the float model if there is one.
 ///
 /// # Errors
@@ -111,6 +141,7 @@ pub fn forecast(
     options: Options,
 ) -> Result<Outcome> {
     let model = blob.model()?;
+    expect_forecaster(&model)?;
     let outputs = model.outputs();
     if let Some(graph) = float {
         ensure!(
