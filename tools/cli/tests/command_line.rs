@@ -68,9 +68,7 @@ fn from_weights_to_answers() {
 fn other_layers_go_the_same_way() {
     let folder = Folder::new();
     for name in ["tokens", "hard_sigmoid", "norm", "both_stacked"] {
-        let file = |end: &str| {
-            repository("import").join(format!("{name}{end}")).to_str().unwrap().to_owned()
-        };
+        let file = |end: &str| data(&format!("import/{name}{end}"));
         let (model, data, blob) = (file(".keras"), file(".npz"), folder.path("out.gate"));
         let output = gatelet(&["quantize", &model, "--calib", &data, "-o", &blob]);
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
