@@ -97,7 +97,7 @@ fn weights_that_are_too_narrow_are_said_to_be() {
         &["--weights", "int4", "--report", to.to_str().unwrap()],
     ));
     let (page, numbers) = report(&to);
-    let sentence = "rnn keeps only 16.0 dB with int4 weights: use --weights int8, or --budget";
+    let sentence = "rnn keeps only 16.7 dB with int4 weights: use --weights int8, or --budget";
     assert!(narrow.contains(&format!("advice: {sentence}")), "{narrow}");
     assert!(page.contains(sentence));
     let advice = numbers["advice"].as_array().unwrap();
