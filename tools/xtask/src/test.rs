@@ -96,6 +96,9 @@ pub(crate) fn run() -> Result<bool> {
     tally.stage("documentation", doc)?;
     tally.stage("package", command("cargo package --locked --allow-dirty --package gatelet"))?;
     tally.stage("tests", command("cargo test --release --locked --workspace --no-fail-fast"))?;
+    let mut refused = command("cargo test --locked");
+    refused.current_dir("tests/without-features");
+    tally.stage("blobs that need a feature left out", refused)?;
     miri(&mut tally)?;
     fuzz(&mut tally)?;
 
