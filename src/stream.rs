@@ -130,7 +130,7 @@ impl<'a, 'm> Stream<'a, 'm> {
         Ok(())
     }
 
-    /// Advances over a text of UTF-8, as [`Vocabulary::tokens`] takes it, and returns the output
+    /// Advances over a text of UTF-8, as [`Vocabulary::tokens`](crate::Vocabulary::tokens) takes it, and returns the output
     /// after the last token.
     ///
     /// # Errors
