@@ -130,8 +130,8 @@ impl<'a, 'm> Stream<'a, 'm> {
         Ok(())
     }
 
-    /// Advances over a text of UTF-8, as [`Vocabulary::tokens`](crate::Vocabulary::tokens) takes it, and returns the output
-    /// after the last token.
+    /// Advances over a text of UTF-8, as [`Vocabulary::tokens`](crate::Vocabulary::tokens) takes it,
+    /// and returns the output after the last token.
     ///
     /// # Errors
     /// [`Error::Vocabulary`] if the model has none; [`Error::Steps`] if the text is longer than
