@@ -1,19 +1,14 @@
 //! Nothing that the engine offers a device can panic, loading a blob included: a program that does it
 //! all links without a panic handler. One planted panic, and it does not. Nor has it static variables.
 
+#[path = "common/cores.rs"]
+mod cores;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
+use cores::CORES;
 use object::{Object, ObjectSection, SectionKind};
-
-const CORES: [(&str, &str); 6] = [
-    ("thumbv6m-none-eabi", "cortex-m0"),
-    ("thumbv7m-none-eabi", "cortex-m3"),
-    ("thumbv7em-none-eabihf", "cortex-m4"),
-    ("thumbv8m.main-none-eabihf", "cortex-m33"),
-    ("thumbv8m.main-none-eabihf", "cortex-m55"),
-    ("riscv32imac-unknown-none-elf", "generic-rv32"),
-];
 
 fn link(target: &str, cpu: &str, features: &str) -> Output {
     Command::new(env!("CARGO"))

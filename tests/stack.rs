@@ -3,11 +3,14 @@
 //! takes of a painted stack, on every board.
 
 mod common;
+#[path = "common/cores.rs"]
+mod cores;
 
 use std::path::Path;
 use std::process::Command;
 
 use common::{blobs::seeds, on_board};
+use cores::CORES;
 use gatelet_cli::device::{BOARDS, Depth, stack_of};
 use gatelet_cli::host::Blob;
 
@@ -17,15 +20,6 @@ const MOST: [u32; 3] = [512, 192, 1536];
 
 /// A step on the Cortex-M55, whose compiler makes wide vectors of the portable products.
 const MOST_OF_HELIUM: u32 = 1920;
-
-const CORES: [(&str, &str); 6] = [
-    ("thumbv6m-none-eabi", "cortex-m0"),
-    ("thumbv7m-none-eabi", "cortex-m3"),
-    ("thumbv7em-none-eabihf", "cortex-m4"),
-    ("thumbv8m.main-none-eabihf", "cortex-m33"),
-    ("thumbv8m.main-none-eabihf", "cortex-m55"),
-    ("riscv32imac-unknown-none-elf", "generic-rv32"),
-];
 
 /// On a core or board.
 fn most(name: &str) -> [u32; 3] {

@@ -18,6 +18,7 @@ mod array;
 mod cells;
 mod formula;
 mod loops;
+mod moves;
 mod nodes;
 mod proto;
 mod recurrent;
